@@ -1,0 +1,305 @@
+"""Model shape: reads a published `config.json` and turns it into one list of layers.
+
+No other module looks at `hybrid_layer_pattern`, `moe_layer_freq` or any `swa_*` key: they all read `ModelConfig`.
+Attribute names keep the published key wherever one exists.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from openmimo.errors import CheckpointError, ConfigError
+
+__all__ = ["LayerConfig", "ModelConfig", "parse_config", "read_config"]
+
+WindowReading = Literal["past", "inclusive"]
+TrunkState = Literal["pre_norm", "post_norm"]
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """Shape of one block: its attention and whether its feed-forward is routed.
+
+    Attributes:
+        window: past tokens visible besides the token itself; None means all of them (global attention).
+        is_sparse: the feed-forward is a mixture of experts.
+        rotary_dims: leading dims of each query and key head that are rotated; even.
+        has_sink: one learnable logit per query head enlarges the softmax denominator.
+    Source: hybrid_layer_pattern, moe_layer_freq, partial_rotary_factor and the swa_* keys.
+    """
+
+    window: int | None
+    is_sparse: bool
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    v_head_dim: int
+    rotary_dims: int
+    rope_theta: float
+    has_sink: bool
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that the forward pass needs to know about a checkpoint.
+
+    Attributes:
+        family: "v2" (MiMo-V2-Flash names and MTP form) or "7b" (MiMo-7B names and MTP form).
+        layers: the trunk, first layer first.
+        mtp_layer: shape of every multi-token-prediction block.
+        num_mtp_layers: MTP blocks on disk (the published V2 configs do not say).
+        mtp_trunk_state: whether MTP blocks read the trunk before or after `model.norm`.
+        published: the config.json this was read from, as plain data.
+    """
+
+    family: Literal["v2", "7b"]
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: tuple[LayerConfig, ...]
+    mtp_layer: LayerConfig
+    num_mtp_layers: int
+    mtp_trunk_state: TrunkState
+    rms_norm_eps: float
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    attention_bias: bool
+    attention_value_scale: float
+    n_routed_experts: int
+    num_experts_per_tok: int
+    moe_intermediate_size: int
+    n_group: int
+    topk_group: int
+    norm_topk_prob: bool
+    routed_scaling_factor: float
+    eos_token_ids: tuple[int, ...]
+    published: Mapping[str, Any] = field(compare=False, repr=False)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of trunk layers, MTP blocks not counted."""
+        return len(self.layers)
+
+
+def read_config(
+    folder: str | Path,
+    num_mtp_layers: int | None = None,
+    window: WindowReading = "past",
+    mtp_trunk_state: TrunkState = "pre_norm",
+) -> ModelConfig:
+    """Read `folder/config.json`.
+
+    Args: as `parse_config`.
+    Returns: the model's shape.
+    Raises:
+        CheckpointError: there is no readable config.json in the folder.
+        ConfigError: a key is missing or has an impossible value.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        published = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} has no config.json: give a checkpoint folder (config.json, *.safetensors)"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    return parse_config(published, num_mtp_layers, window, mtp_trunk_state)
+
+
+def parse_config(
+    published: Mapping[str, Any],
+    num_mtp_layers: int | None = None,
+    window: WindowReading = "past",
+    mtp_trunk_state: TrunkState = "pre_norm",
+) -> ModelConfig:
+    """Turn the published keys into a `ModelConfig`; keys that carry code (`auto_map`) are ignored.
+
+    Args:
+        published: the content of config.json.
+        num_mtp_layers: MTP blocks found on disk; None takes `num_nextn_predict_layers`, else 0.
+        window: "past" sees `sliding_window_size` past tokens besides itself, "inclusive" sees one fewer
+            (public implementations disagree; architecture docs name who does what).
+        mtp_trunk_state: which trunk state the MTP blocks read.
+    Returns: the model's shape.
+    Raises:
+        ConfigError: a key is missing or has an impossible value.
+    """
+    if not isinstance(published, Mapping):
+        raise ConfigError(f"config.json must hold an object, not {type(published).__name__}")
+    keys = _Keys(published)
+    model_type = published.get("model_type")
+    if model_type in ("mimo_v2_flash", "mimo_v2"):
+        config = _parse_v2(keys, num_mtp_layers, window, mtp_trunk_state)
+    elif model_type in ("mimo", "qwen2"):
+        config = _parse_7b(keys, num_mtp_layers, mtp_trunk_state)
+    else:
+        raise ConfigError(f"model_type {model_type!r} is not supported: use mimo, qwen2, mimo_v2_flash or mimo_v2")
+    _validate(config)
+    return config
+
+
+class _Keys:
+    """Typed access to config.json that names the key in every error."""
+
+    def __init__(self, published: Mapping[str, Any]):
+        self.published = published
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self.published.get(key)
+        if value is None:
+            value = default
+        if value is None:
+            raise ConfigError(f"config.json has no {key!r}, which this model_type needs")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+            raise ConfigError(f"config.json: {key}={value!r} must be an integer from 0 to 2^31-1")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.published.get(key)
+        if value is None:
+            value = default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"config.json: {key}={value!r} must be a number")
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.published.get(key, default)
+        if not isinstance(value, bool):
+            raise ConfigError(f"config.json: {key}={value!r} must be true or false")
+        return value
+
+    def pattern(self, key: str, length: int) -> list[int]:
+        value = self.published.get(key)
+        if not isinstance(value, list) or len(value) != length or any(item not in (0, 1) for item in value):
+            raise ConfigError(f"config.json: {key} must be a list of {length} zeros and ones, one for each layer")
+        return value
+
+    def eos(self) -> tuple[int, ...]:
+        value = self.published.get("eos_token_id")
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        if any(isinstance(item, bool) or not isinstance(item, int) for item in ids):
+            raise ConfigError(f"config.json: eos_token_id={value!r} must be an integer or a list of integers")
+        return tuple(ids)
+
+
+def _parse_v2(
+    keys: _Keys, num_mtp_layers: int | None, window: WindowReading, mtp_trunk_state: TrunkState
+) -> ModelConfig:
+    num_layers = keys.integer("num_hidden_layers")
+    heads, kv_heads = keys.integer("num_attention_heads"), keys.integer("num_key_value_heads")
+    head_dim = keys.integer("head_dim")
+    v_head_dim = keys.integer("v_head_dim", head_dim)
+    factor = keys.number("partial_rotary_factor", 1.0)
+    sliding_window = keys.integer("sliding_window_size", keys.integer("sliding_window", 0))
+    past = sliding_window if window == "past" else keys.integer("sliding_window", sliding_window) - 1
+
+    def layer(is_sliding: bool, is_sparse: bool) -> LayerConfig:
+        prefix = "swa_" if is_sliding else ""
+        qk_dim = keys.integer(prefix + "head_dim", head_dim)
+        sink_key = "add_swa_attention_sink_bias" if is_sliding else "add_full_attention_sink_bias"
+        return LayerConfig(
+            window=past if is_sliding else None,
+            is_sparse=is_sparse,
+            num_attention_heads=keys.integer(prefix + "num_attention_heads", heads),
+            num_key_value_heads=keys.integer(prefix + "num_key_value_heads", kv_heads),
+            head_dim=qk_dim,
+            v_head_dim=keys.integer(prefix + "v_head_dim", v_head_dim),
+            rotary_dims=int(qk_dim * factor),
+            rope_theta=keys.number(prefix + "rope_theta", 10000.0),
+            has_sink=keys.flag(sink_key, False),
+        )
+
+    sliding = keys.pattern("hybrid_layer_pattern", num_layers)
+    sparse = keys.pattern("moe_layer_freq", num_layers)
+    scale = keys.number("routed_scaling_factor", 1.0)
+    return ModelConfig(
+        family="v2",
+        vocab_size=keys.integer("vocab_size"),
+        hidden_size=keys.integer("hidden_size"),
+        intermediate_size=keys.integer("intermediate_size"),
+        layers=tuple(layer(bool(s), bool(m)) for s, m in zip(sliding, sparse, strict=True)),
+        mtp_layer=layer(is_sliding=True, is_sparse=False),
+        num_mtp_layers=keys.integer("num_nextn_predict_layers", 0) if num_mtp_layers is None else num_mtp_layers,
+        mtp_trunk_state=mtp_trunk_state,
+        rms_norm_eps=keys.number("layernorm_epsilon", 1e-5),
+        max_position_embeddings=keys.integer("max_position_embeddings"),
+        tie_word_embeddings=keys.flag("tie_word_embeddings", False),
+        attention_bias=keys.flag("attention_bias", False),
+        attention_value_scale=keys.number("attention_value_scale", 1.0),
+        n_routed_experts=keys.integer("n_routed_experts", 0),
+        num_experts_per_tok=keys.integer("num_experts_per_tok", 0),
+        moe_intermediate_size=keys.integer("moe_intermediate_size", 0),
+        n_group=keys.integer("n_group", 1),
+        topk_group=keys.integer("topk_group", 1),
+        norm_topk_prob=keys.flag("norm_topk_prob", True),
+        routed_scaling_factor=scale,
+        eos_token_ids=keys.eos(),
+        published=dict(keys.published),
+    )
+
+
+def _parse_7b(keys: _Keys, num_mtp_layers: int | None, mtp_trunk_state: TrunkState) -> ModelConfig:
+    heads = keys.integer("num_attention_heads")
+    hidden_size = keys.integer("hidden_size")
+    head_dim = keys.integer("head_dim", hidden_size // max(heads, 1))
+    layer = LayerConfig(
+        window=None,
+        is_sparse=False,
+        num_attention_heads=heads,
+        num_key_value_heads=keys.integer("num_key_value_heads", heads),
+        head_dim=head_dim,
+        v_head_dim=head_dim,
+        rotary_dims=head_dim,
+        rope_theta=keys.number("rope_theta", 10000.0),
+        has_sink=False,
+    )
+    return ModelConfig(
+        family="7b",
+        vocab_size=keys.integer("vocab_size"),
+        hidden_size=hidden_size,
+        intermediate_size=keys.integer("intermediate_size"),
+        layers=(layer,) * keys.integer("num_hidden_layers"),
+        mtp_layer=layer,
+        num_mtp_layers=keys.integer("num_nextn_predict_layers", 0) if num_mtp_layers is None else num_mtp_layers,
+        mtp_trunk_state=mtp_trunk_state,
+        rms_norm_eps=keys.number("rms_norm_eps", 1e-6),
+        max_position_embeddings=keys.integer("max_position_embeddings"),
+        tie_word_embeddings=keys.flag("tie_word_embeddings", False),
+        attention_bias=keys.flag("attention_bias", True),
+        attention_value_scale=1.0,
+        n_routed_experts=0,
+        num_experts_per_tok=0,
+        moe_intermediate_size=0,
+        n_group=1,
+        topk_group=1,
+        norm_topk_prob=True,
+        routed_scaling_factor=1.0,
+        eos_token_ids=keys.eos(),
+        published=dict(keys.published),
+    )
+
+
+def _validate(config: ModelConfig) -> None:
+    for key in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "max_position_embeddings"):
+        if getattr(config, key) < 1:
+            raise ConfigError(f"config.json: {key} must be at least 1")
+    for layer in (*config.layers, config.mtp_layer):
+        heads, kv_heads = layer.num_attention_heads, layer.num_key_value_heads
+        if heads < 1 or kv_heads < 1 or heads % kv_heads:
+            raise ConfigError(f"config.json: {heads} query heads must be a multiple of {kv_heads} key-value heads")
+        if layer.head_dim < 1 or layer.v_head_dim < 1 or layer.rotary_dims % 2 or layer.rotary_dims > layer.head_dim:
+            raise ConfigError(
+                f"config.json: head_dim={layer.head_dim} with {layer.rotary_dims} rotated dims cannot work: "
+                "the rotated dims must be even and at most head_dim"
+            )
+        if layer.window is not None and layer.window < 0:
+            raise ConfigError("config.json: sliding_window must be at least 1")
+    if any(layer.is_sparse for layer in config.layers):
+        experts, chosen = config.n_routed_experts, config.num_experts_per_tok
+        if not 1 <= chosen <= experts or config.moe_intermediate_size < 1:
+            raise ConfigError(f"config.json: num_experts_per_tok={chosen} must be from 1 to n_routed_experts={experts}")
+        if config.n_group < 1 or experts % config.n_group or not 1 <= config.topk_group <= config.n_group:
+            raise ConfigError(f"config.json: n_group={config.n_group} must divide n_routed_experts={experts}")
