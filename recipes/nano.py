@@ -1,0 +1,247 @@
+"""The default model: a 4M-parameter MiMo-V2-Flash that runs a home through tools.
+
+Shows: pre-training-to-SFT of the hybrid MoE on our own world, MTP heads added on the trained trunk, q8 export.
+Hardware: 2 CPU cores, no GPU. Time: about 75 minutes (trunk 65, heads 8). A GPU runs the same file.
+Expect: the table in src/openmimo/weights/default/MODEL_CARD.md; `openmimo eval` measures it again.
+
+    python recipes/nano.py --out runs/nano            # train, or go on after an interruption
+    python recipes/nano.py --out runs/nano --ship     # quantise the result into the package
+"""
+
+import argparse
+import itertools
+import json
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openmimo.chat import ChatFormat, Message
+from openmimo.checkpoint import Checkpoint, default_model_path
+from openmimo.config import parse_config
+from openmimo.environments.home import Home, Task, sample_dialog, sample_home, sample_tasks
+from openmimo.model.model import MiMo, load_model, new_model
+from openmimo.quantize import quantize_folder
+from openmimo.tokenizer import Tokenizer, train_tokenizer
+from openmimo.train.data import PackedBatch, Tree, encode_reply, pack, plant
+from openmimo.train.loss import LossWeights
+from openmimo.train.optim import OptimConfig
+from openmimo.train.score import exact_branches, mtp_agreement
+from openmimo.train.trainer import TrainConfig, train
+
+SEED = 20
+CONTROL_TOKENS = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>",
+    "<function=", "</function>", "<parameter=", "</parameter>", "<tool_response>", "</tool_response>",
+)  # fmt: skip
+VOCAB_SIZE = 2048
+NUM_LAYERS = 7
+GLOBAL_LAYERS = (0, 2, 4, 6)
+ROWS, BRANCHES = 12, 8
+
+
+def published_config(num_mtp_layers: int) -> dict[str, Any]:
+    """config.json of the model, in the published V2-Flash spelling."""
+    sliding = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 32, "v_head_dim": 32}
+    return {
+        "architectures": ["MiMoV2FlashForCausalLM"],
+        "model_type": "mimo_v2_flash",
+        "torch_dtype": "float32",
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": NUM_LAYERS,
+        "hybrid_layer_pattern": [0 if i in GLOBAL_LAYERS else 1 for i in range(NUM_LAYERS)],
+        "moe_layer_freq": [0] + [1] * (NUM_LAYERS - 1),
+        **sliding,
+        **{f"swa_{key}": value for key, value in sliding.items()},
+        "partial_rotary_factor": 0.5,
+        "rope_theta": 10000,
+        "swa_rope_theta": 10000,
+        "sliding_window": 64,
+        "sliding_window_size": 64,
+        "add_swa_attention_sink_bias": True,
+        "add_full_attention_sink_bias": False,
+        "attention_bias": False,
+        "attention_value_scale": 0.707,
+        "hidden_act": "silu",
+        "layernorm_epsilon": 1e-5,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 96,
+        "n_shared_experts": None,
+        "n_group": 1,
+        "topk_group": 1,
+        "topk_method": "noaux_tc",
+        "scoring_func": "sigmoid",
+        "norm_topk_prob": True,
+        "routed_scaling_factor": None,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 2048,
+        "num_nextn_predict_layers": num_mtp_layers,
+        "eos_token_id": CONTROL_TOKENS.index("<|im_end|>"),
+        "pad_token_id": CONTROL_TOKENS.index("<|endoftext|>"),
+    }
+
+
+def curriculum(step: int, steps: int, rng: random.Random) -> int:
+    """Devices in the homes of one step: small homes first, up to 14 after a third of the run."""
+    ceiling = 4 + round(10 * min(1.0, 3 * step / steps))
+    return rng.randint(3, ceiling)
+
+
+class HomeTrees:
+    """Draws training and evaluation trees: one home's listing as the stem, requests about it as the branches."""
+
+    def __init__(self, chat: ChatFormat, seed: int):
+        self.chat, self.seed = chat, seed
+
+    def training(self, step: int, steps: int, rows: int = ROWS) -> list[Tree]:
+        """The trees of one training step, a function of (seed, step) alone."""
+        rng = random.Random(f"{self.seed}:{step}")
+        devices = curriculum(step, steps, rng)
+        return [self.tree(rng, devices, "train", "train")[0] for _ in range(rows)]
+
+    def tree(self, rng: random.Random, devices: int, homes: str, phrasings: str) -> tuple[Tree, list[Task]]:
+        """A tree of BRANCHES requests about one new home, an eighth of the trees after an earlier exchange."""
+        home = sample_home(rng, devices, homes)
+        history: list[Message] = []
+        if rng.random() < 0.125:
+            home, history = sample_dialog(rng, home)
+        tasks = sample_tasks(rng, home, BRANCHES, phrasing_split=phrasings)
+        system = Message("system", tasks[0].system)
+        stem = self.chat.encode([system], tasks[0].tools, add_generation_prompt=False)
+        conversations = [
+            encode_reply(self.chat, [system, *history, Message("user", task.request), *task.gold], task.tools, 0.1)
+            for task in tasks
+        ]
+        return plant(conversations, len(stem)), tasks
+
+
+class Scoreboard:
+    """Exact-match by kind on held-out homes, with known and with held-out phrasings; the same items every time."""
+
+    def __init__(self, trees: HomeTrees, pad_id: int, rows: int = 24):
+        self.cells: dict[str, tuple[PackedBatch, list[list[Task]]]] = {}
+        for phrasings in ("train", "eval"):
+            rng = random.Random(f"score:{phrasings}")
+            pairs = [trees.tree(rng, rng.randint(3, 14), "eval", phrasings) for _ in range(rows)]
+            self.cells[phrasings] = pack([tree for tree, _ in pairs], pad_id), [tasks for _, tasks in pairs]
+
+    def __call__(self, model: MiMo, step: int) -> dict[str, Any]:
+        """Percent right by kind in each cell, and the MTP heads' agreement."""
+        table: dict[str, Any] = {}
+        device = next(model.parameters()).device
+        for cell, (batch, tasks) in self.cells.items():
+            right = exact_branches(model, batch.to(device)).tolist()
+            by_kind = defaultdict(list)
+            for task, is_right in zip(itertools.chain(*tasks), itertools.chain(*right), strict=True):
+                by_kind[task.kind].append(is_right)
+                by_kind["all"].append(is_right)
+            table[cell] = {kind: round(100 * sum(hits) / len(hits)) for kind, hits in sorted(by_kind.items())}
+        if len(model.heads):
+            table["agreement"] = [round(share, 4) for share in mtp_agreement(model, batch.to(device))]
+        return table
+
+
+def make_tokenizer(folder: Path) -> Tokenizer:
+    """Train the tokenizer on conversations of training homes, once."""
+    if not (folder / "tokenizer.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        train_tokenizer(_corpus(), VOCAB_SIZE, CONTROL_TOKENS).save(str(folder / "tokenizer.json"))
+    return Tokenizer.load(folder)
+
+
+def _corpus() -> Iterator[str]:
+    rng = random.Random(f"{SEED}:corpus")
+    for _ in range(3000):
+        home: Home = sample_home(rng, rng.randint(3, 14), "train")
+        tasks = sample_tasks(rng, home, 6)
+        yield tasks[0].system
+        yield "\n".join(f"{tool['function']['name']}({', '.join(tool['function']['parameters']['properties'])})" for tool in tasks[0].tools)
+        for task in tasks:
+            yield " " + task.request
+            for message in task.gold:
+                yield from (" " + message.reasoning, message.content)
+                yield from (f"{call.name}>\n{key}>{value}" for call in message.tool_calls for key, value in call.arguments.items())
+
+
+def checkpoint_files(folder: Path) -> dict[str, str]:
+    """Text files that turn weights into a complete checkpoint."""
+    import openmimo
+
+    template = (Path(openmimo.__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
+    settings = {"chat_template": template, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    generation = {"eos_token_id": [CONTROL_TOKENS.index("<|im_end|>")], "temperature": 0.0}
+    return {
+        "tokenizer.json": (folder / "tokenizer.json").read_text(encoding="utf-8"),
+        "tokenizer_config.json": json.dumps(settings, indent=1),
+        "generation_config.json": json.dumps(generation, indent=1),
+    }
+
+
+def train_trunk(out: Path, trees: HomeTrees, score: Scoreboard, pad_id: int, files: dict[str, str], steps: int) -> Path:
+    """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards."""
+    config = TrainConfig(
+        folder=str(out / "trunk"), steps=steps, save_every=200, balance_speed=2e-3, weights=LossWeights(mtp=0.0)
+    )
+    model = new_model(parse_config(published_config(0)), SEED)
+    return train(model, config, lambda step: trees.training(step, steps), pad_id, files, score, 100)
+
+
+def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, pad_id: int, files: dict[str, str], steps: int) -> Path:
+    """Three MTP heads on the frozen trunk."""
+    config = TrainConfig(
+        folder=str(out / "heads"),
+        steps=steps,
+        save_every=200,
+        optim=OptimConfig(matrix_lr=0.01),
+        weights=LossWeights(trunk=0.0, mtp=1.0),
+    )
+    model = new_model(parse_config(published_config(3)), SEED + 1)
+    trained = load_model(Checkpoint.open(trunk)).state_dict()
+    model.load_state_dict(trained, strict=False)
+    return train(model, config, lambda step: trees.training(step + 10**6, 10**6), pad_id, files, score, 100)
+
+
+def ship(heads: Path) -> None:
+    """Quantise the result into the package as the default model."""
+    target = default_model_path()
+    card = target / "MODEL_CARD.md"
+    kept = card.read_text(encoding="utf-8") if card.exists() else None
+    shutil.rmtree(target, ignore_errors=True)
+    quantize_folder(heads, target)
+    if kept:
+        card.write_text(kept, encoding="utf-8")
+
+
+def main() -> None:
+    """Command line of the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/nano"))
+    parser.add_argument("--steps", type=int, default=3200, help="trunk steps (default %(default)s)")
+    parser.add_argument("--head-steps", type=int, default=500, help="MTP head steps (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    tokenizer = make_tokenizer(args.out)
+    files = checkpoint_files(args.out)
+    for name, text in files.items():
+        (args.out / name).write_text(text, encoding="utf-8")
+    chat = ChatFormat.load(args.out, tokenizer, "v2")
+    pad_id = CONTROL_TOKENS.index("<|endoftext|>")
+    trees = HomeTrees(chat, SEED)
+    score = Scoreboard(trees, pad_id)
+    trunk = train_trunk(args.out, trees, score, pad_id, files, args.steps)
+    heads = train_heads(args.out, trunk, trees, score, pad_id, files, args.head_steps)
+    if args.ship:
+        ship(heads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""`python -m openmimo` is the `openmimo` program."""
+
+import sys
+
+from openmimo.cli import main
+
+sys.exit(main())

@@ -1,0 +1,209 @@
+"""The `openmimo` program: serve, chat, generate, show, bench, eval, quantize."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from openmimo.errors import CapacityError, CheckpointError, ConfigError, OpenMiMoError, RequestError
+
+__all__ = ["main"]
+
+EXIT_CODES = {ConfigError: 2, RequestError: 2, CheckpointError: 3, CapacityError: 4}
+"""Exit code of each kind of error; any other openmimo error ends in 1."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: words after the program's name; None takes the process's own.
+    Returns:
+        exit code: 0 done, 2 a bad setting or request, 3 a bad checkpoint, 4 no room, 1 anything else of ours.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        return 130
+    except OpenMiMoError as error:
+        print(f"openmimo: {error}", file=sys.stderr)
+        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="openmimo", description="A small MiMo of your own: serve it, talk to it, look inside it, measure it."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_serve, _add_chat, _add_generate, _add_show, _add_bench, _add_eval, _add_quantize):
+        add(commands)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
+    parser = commands.add_parser("serve", help="web page and OpenAI-compatible API, with a simulated home to act in")
+    _engine_options(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
+    parser.add_argument("--api-key", help="key that every route but /health asks for; needed beyond loopback")
+    parser.set_defaults(run=_serve)
+
+
+def _add_chat(commands: Any) -> None:
+    parser = commands.add_parser("chat", help="talk in the terminal; the model acts in a simulated home")
+    _engine_options(parser)
+    _sampling_options(parser)
+    parser.set_defaults(run=_chat)
+
+
+def _add_generate(commands: Any) -> None:
+    parser = commands.add_parser("generate", help="continue one prompt and stop")
+    _engine_options(parser)
+    _sampling_options(parser)
+    parser.add_argument("--prompt", help="text to continue, as it stands; standard input if neither is given")
+    parser.add_argument("--ids", help="token ids to continue, separated by commas, for a folder without a tokenizer")
+    parser.add_argument("--json", action="store_true", help="print the whole completion as JSON")
+    parser.set_defaults(run=_generate)
+
+
+def _add_show(commands: Any) -> None:
+    parser = commands.add_parser("show", help="layers, parameters, memory of a checkpoint")
+    parser.add_argument("folder", nargs="?", help="checkpoint folder (default: the model in the package)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_show)
+
+
+def _add_bench(commands: Any) -> None:
+    parser = commands.add_parser("bench", help="prefill and decode speed of a checkpoint")
+    _engine_options(parser)
+    parser.add_argument("--prompt-tokens", type=int, default=512, help="prompt length (default %(default)s)")
+    parser.add_argument("--new-tokens", type=int, default=128, help="tokens to decode (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs after one warm-up (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_bench)
+
+
+def _add_eval(commands: Any) -> None:
+    parser = commands.add_parser("eval", help="score a model on held-out homes and phrasings")
+    _engine_options(parser)
+    parser.add_argument("--count", type=int, default=400, help="tasks of each set (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which tasks are drawn (default %(default)s)")
+    parser.add_argument("--wrong", type=int, default=0, metavar="N", help="also print N failed episodes of each kind")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_eval)
+
+
+def _add_quantize(commands: Any) -> None:
+    parser = commands.add_parser("quantize", help="write a smaller copy of a checkpoint (8-bit, groups of 32)")
+    parser.add_argument("source", help="checkpoint folder")
+    parser.add_argument("target", help="new folder")
+    parser.set_defaults(run=_quantize)
+
+
+def _engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", help="checkpoint folder (default: the model in the package)")
+    parser.add_argument("--weights", choices=("f32", "bf16", "q8"), help="weight format (default: as stored)")
+    parser.add_argument("--threads", type=int, help="worker threads (default: the cores this process may use)")
+    parser.add_argument("--mtp", default="auto", help="drafts a step: auto, off or 1..3 (default %(default)s)")
+
+
+def _sampling_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default %(default)s)")
+    parser.add_argument("--top-p", type=float, default=1.0, help="default %(default)s")
+    parser.add_argument("--seed", type=int, help="makes sampling repeatable")
+    parser.add_argument("--max-new-tokens", type=int, default=256, help="default %(default)s")
+
+
+def _load(args: argparse.Namespace) -> Any:
+    import openmimo
+
+    mtp = int(args.mtp) if args.mtp.isdigit() else args.mtp
+    return openmimo.load(args.folder, weights=args.weights, threads=args.threads, mtp=mtp)
+
+
+def _params(args: argparse.Namespace) -> Any:
+    from openmimo.engine.request import SamplingParams
+
+    return SamplingParams(
+        temperature=args.temperature, top_p=args.top_p, seed=args.seed, max_new_tokens=args.max_new_tokens
+    )
+
+
+def _serve(args: argparse.Namespace) -> None:
+    from openmimo.environments.home import LiveHome, demo_home
+    from openmimo.server.app import serve
+
+    engine = _load(args)
+    serve(engine, LiveHome(demo_home()), args.host, args.port, args.api_key)
+
+
+def _chat(args: argparse.Namespace) -> None:
+    from openmimo.environments.home import LiveHome, demo_home
+    from openmimo.terminal import chat
+
+    chat(_load(args), LiveHome(demo_home()), _params(args))
+
+
+def _generate(args: argparse.Namespace) -> None:
+    engine = _load(args)
+    prompt = [int(word) for word in args.ids.split(",")] if args.ids else args.prompt or sys.stdin.read()
+    completion = engine.generate(prompt, _params(args))
+    if args.json:
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(completion)))
+    else:
+        print(completion.text if engine.tokenizer else " ".join(map(str, completion.token_ids)))
+
+
+def _show(args: argparse.Namespace) -> None:
+    from openmimo.checkpoint import Checkpoint, default_model_path
+    from openmimo.show import describe, format_description
+
+    description = describe(Checkpoint.open(args.folder or default_model_path()))
+    print(json.dumps(description) if args.json else format_description(description))
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from openmimo.bench import format_result, measure
+
+    result = measure(_load(args), args.prompt_tokens, args.new_tokens, args.repeats)
+    print(json.dumps(result) if args.json else format_result(result))
+
+
+def _eval(args: argparse.Namespace) -> None:
+    from openmimo.engine.request import SamplingParams
+    from openmimo.environments.home import HomeEnvironment
+    from openmimo.evals import format_scores, score, scores_as_data
+
+    engine, environment = _load(args), HomeEnvironment()
+    params = SamplingParams(temperature=0.0, max_new_tokens=192)
+    cells, lengths = {}, {}
+    for phrasings in ("train", "eval"):
+        name = f"new homes, {'known' if phrasings == 'train' else 'held-out'} phrasings"
+        tasks = environment.tasks("eval", args.seed, args.count, phrasings)
+        cells[name], lengths[name] = score(engine, environment, tasks, params)
+    if args.json:
+        print(json.dumps({"scores": scores_as_data(cells), "acceptance_length": lengths}))
+        return
+    print(format_scores(cells))
+    print("\nmean acceptance length: " + ", ".join(f"{value:.2f} ({name})" for name, value in lengths.items()))
+    _print_wrong(cells, args.wrong)
+
+
+def _print_wrong(cells: dict[str, Any], limit: int) -> None:
+    for name, scores in cells.items():
+        for kind, cell in scores.items():
+            for played in cell.wrong[:limit] if kind != "all" else ():
+                print(f"\n[{name} / {kind}] {played.task.request}")
+                print("  wanted:", *(message for message in played.task.gold if message.role == "assistant"), sep="\n    ")
+                print("  wrote:", *played.replies, sep="\n    ")
+
+
+def _quantize(args: argparse.Namespace) -> None:
+    from openmimo.quantize import quantize_folder
+
+    quantize_folder(Path(args.source), Path(args.target))

@@ -1,0 +1,149 @@
+"""Evaluation: environments played by an engine, scored by kind with confidence intervals."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from openmimo.chat import Message
+from openmimo.engine.engine import Engine
+from openmimo.engine.request import Completion, SamplingParams
+from openmimo.environments.base import Environment, Task
+
+__all__ = ["Played", "Score", "format_scores", "play", "score", "wilson"]
+
+
+@dataclass(frozen=True)
+class Played:
+    """One finished episode.
+
+    Attributes:
+        reward: 1.0 if the verifier is content, else less.
+        replies: what the engine wrote, reply by reply.
+        steps, new_tokens: engine steps and tokens, for the acceptance length.
+    """
+
+    task: Task
+    reward: float
+    replies: tuple[Message, ...]
+    steps: int
+    new_tokens: int
+
+
+@dataclass
+class Score:
+    """Counts of one cell of the table."""
+
+    right: float = 0.0
+    total: int = 0
+    wrong: list[Played] = field(default_factory=list)
+
+    @property
+    def percent(self) -> float:
+        """Mean reward in percent."""
+        return 100 * self.right / max(self.total, 1)
+
+
+def wilson(right: float, total: int, z: float = 1.96) -> tuple[float, float]:
+    """95% confidence interval of a share.
+
+    Args:
+        right: successes.
+        total: trials, at least 1.
+        z: normal quantile.
+    Returns:
+        lower and upper bound in [0, 1]; 8 of 10 gives about (0.49, 0.94).
+    Source: Wilson score interval.
+    """
+    share = right / total
+    centre = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, (centre - spread) / (1 + z * z / total)), min(1.0, (centre + spread) / (1 + z * z / total))
+
+
+def play(engine: Engine, environment: Environment, task: Task, params: SamplingParams, max_replies: int = 4) -> Played:
+    """Let the engine play one task to its end.
+
+    Args:
+        engine: with a chat format.
+        environment: that the task belongs to.
+        task: the problem.
+        params: how to sample.
+        max_replies: the episode ends after that many replies.
+    Returns:
+        the outcome.
+    """
+    episode = environment.start(task)
+    replies: list[Message] = []
+    completions: list[Completion] = []
+    messages = list(episode.messages)
+    for _ in range(max_replies):
+        completions.append(engine.generate(messages, params, episode.tools))
+        parser = engine.chat_format().parser(episode.tools)
+        parser.feed(completions[-1].text)
+        parser.finish()
+        replies.append(parser.message)
+        results = episode.step(parser.message)
+        messages += [parser.message, *results]
+        if not results:
+            break
+    steps = sum(completion.stats.steps for completion in completions)
+    return Played(task, episode.reward(), tuple(replies), steps, sum(c.stats.new_tokens for c in completions))
+
+
+def score(
+    engine: Engine, environment: Environment, tasks: Iterable[Task], params: SamplingParams, concurrency: int = 4
+) -> tuple[dict[str, Score], float]:
+    """Play many tasks, several at once.
+
+    Args:
+        engine, environment, params: as for `play`.
+        tasks: the problems.
+        concurrency: episodes in flight.
+    Returns:
+        a score for each kind and one called "all", and the mean acceptance length (tokens for each engine step).
+    """
+    table: dict[str, Score] = defaultdict(Score)
+    steps = tokens = 0
+    with ThreadPoolExecutor(concurrency) as pool:
+        for played in pool.map(lambda task: play(engine, environment, task, params), tasks):
+            steps, tokens = steps + played.steps, tokens + played.new_tokens
+            for cell in (table[played.task.kind], table["all"]):
+                cell.right += played.reward
+                cell.total += 1
+                if played.reward < 1:
+                    cell.wrong.append(played)
+    return dict(table), tokens / max(steps, 1)
+
+
+def format_scores(cells: dict[str, dict[str, Score]]) -> str:
+    """A Markdown table: one row for each kind, one column for each named set of tasks.
+
+    Args:
+        cells: set name to the scores of `score`.
+    Returns:
+        text; every cell is "percent (low-high, n)" with the 95% interval.
+    """
+    kinds = sorted({kind for scores in cells.values() for kind in scores} - {"all"}) + ["all"]
+    lines = ["| kind | " + " | ".join(cells) + " |", "| --- |" + " ---: |" * len(cells)]
+    for kind in kinds:
+        row = [_cell(scores.get(kind)) for scores in cells.values()]
+        lines.append(f"| {kind} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def scores_as_data(cells: dict[str, dict[str, Score]]) -> dict[str, Any]:
+    """The same table as plain data for JSON."""
+    return {
+        name: {kind: {"right": s.right, "total": s.total, "percent": round(s.percent, 2)} for kind, s in scores.items()}
+        for name, scores in cells.items()
+    }
+
+
+def _cell(score: Score | None) -> str:
+    if score is None or not score.total:
+        return "-"
+    low, high = wilson(score.right, score.total)
+    return f"{score.percent:.1f} ({100 * low:.0f}-{100 * high:.0f}, n {score.total})"

@@ -1,0 +1,147 @@
+"""Feed-forward blocks in torch: the dense gated MLP and the sigmoid-routed mixture of experts."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openmimo.config import ModelConfig
+
+__all__ = ["MLP", "MoE", "Router", "balance_bias"]
+
+
+class MLP(nn.Module):
+    """Gated feed-forward: down(silu(gate x) * up x).
+
+    Source: key intermediate_size.
+    """
+
+    def __init__(self, hidden_size: int, intermediate_size: int):
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Map float [B, T, C] to float [B, T, C]."""
+        return self.down_proj(F.silu(self.gate_proj(x_BTC)) * self.up_proj(x_BTC))
+
+
+class Router(nn.Module):
+    """Chooses experts in float32: sigmoid scores, a correction bias for the choice only, grouped top-k.
+
+    Attributes:
+        load_E: float32 [E], tokens sent to each expert since the last `balance_bias`; training only.
+        balance_loss: the sequence-level auxiliary loss of the last training pass, else None.
+    Source: scoring_func sigmoid, topk_method noaux_tc, n_group, topk_group, norm_topk_prob, routed_scaling_factor.
+    """
+
+    load_E: Tensor
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.weight = nn.Parameter(torch.empty(config.n_routed_experts, config.hidden_size))
+        self.e_score_correction_bias = nn.Parameter(torch.zeros(config.n_routed_experts), requires_grad=False)
+        self.register_buffer("load_E", torch.zeros(config.n_routed_experts), persistent=False)
+        self.balance_loss: Tensor | None = None
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Mixing weights of every expert, zero for those not chosen.
+
+        Args:
+            x_BTC: normed activations, float [B, T, C].
+        Returns:
+            float32 [B, T, E].
+        """
+        with torch.autocast(x_BTC.device.type, enabled=False):
+            scores_BTE = torch.sigmoid(F.linear(x_BTC.float(), self.weight.float()))
+        chosen_BTE = self._choose(scores_BTE.detach())
+        gates_BTE = scores_BTE * chosen_BTE
+        if self.config.norm_topk_prob:
+            gates_BTE = gates_BTE / (gates_BTE.sum(-1, keepdim=True) + 1e-20)
+        if self.training:
+            self.load_E += chosen_BTE.sum((0, 1))
+            self.balance_loss = self._sequence_balance(scores_BTE, chosen_BTE)
+        return gates_BTE * self.config.routed_scaling_factor
+
+    def _choose(self, scores_BTE: Tensor) -> Tensor:
+        config = self.config
+        biased = scores_BTE + self.e_score_correction_bias
+        if config.n_group > 1:
+            grouped = biased.unflatten(-1, (config.n_group, -1))
+            group_score = grouped.topk(min(2, grouped.shape[-1]), dim=-1).values.sum(-1)
+            kept = torch.zeros_like(group_score).scatter(-1, group_score.topk(config.topk_group, dim=-1).indices, 1.0)
+            biased = grouped.masked_fill(kept[..., None] == 0, -torch.inf).flatten(-2)
+        ids_BTK = biased.topk(config.num_experts_per_tok, dim=-1).indices
+        return torch.zeros_like(scores_BTE).scatter(-1, ids_BTK, 1.0)
+
+    def _sequence_balance(self, scores_BTE: Tensor, chosen_BTE: Tensor) -> Tensor:
+        share_BE = chosen_BTE.mean(1) * (self.config.n_routed_experts / self.config.num_experts_per_tok)
+        probability_BE = (scores_BTE / scores_BTE.sum(-1, keepdim=True)).mean(1)
+        return (share_BE * probability_BE).sum(-1).mean()
+
+
+class MoE(nn.Module):
+    """Routed experts, stored as stacks [E, F, C] and [E, C, F].
+
+    Two ways to the same numbers: with few small experts one wide matrix product over all of them, with the unchosen
+    ones weighted zero, beats gathering rows (no data-dependent shapes); with many experts each gets its own rows.
+
+    Source: keys n_routed_experts, num_experts_per_tok, moe_intermediate_size.
+    """
+
+    WIDE_LIMIT = 16
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        num_experts, width, hidden = config.n_routed_experts, config.moe_intermediate_size, config.hidden_size
+        self.gate = Router(config)
+        self.gate_proj = nn.Parameter(torch.empty(num_experts, width, hidden))
+        self.up_proj = nn.Parameter(torch.empty(num_experts, width, hidden))
+        self.down_proj = nn.Parameter(torch.empty(num_experts, hidden, width))
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Map float [B, T, C] to float [B, T, C]."""
+        gates_BTE = self.gate(x_BTC)
+        if self.gate_proj.shape[0] <= self.WIDE_LIMIT:
+            return self.mix_wide(x_BTC, gates_BTE)
+        return self.mix_by_expert(x_BTC, gates_BTE)
+
+    def mix_wide(self, x_BTC: Tensor, gates_BTE: Tensor) -> Tensor:
+        """All experts as one wide MLP; gates float32 [B, T, E]."""
+        gate_BTEF = F.linear(x_BTC, self.gate_proj.flatten(0, 1)).unflatten(-1, self.gate_proj.shape[:2])
+        up_BTEF = F.linear(x_BTC, self.up_proj.flatten(0, 1)).unflatten(-1, self.up_proj.shape[:2])
+        mixed_BTEF = F.silu(gate_BTEF) * up_BTEF * gates_BTE[..., None].to(up_BTEF.dtype)
+        return F.linear(mixed_BTEF.flatten(-2), self.down_proj.transpose(0, 1).flatten(1))
+
+    def mix_by_expert(self, x_BTC: Tensor, gates_BTE: Tensor) -> Tensor:
+        """Each expert on its own rows; gates float32 [B, T, E]."""
+        x_RC, gates_RE = x_BTC.flatten(0, 1), gates_BTE.flatten(0, 1)
+        out_RC = torch.zeros_like(x_RC, dtype=torch.float32)
+        for expert in range(gates_RE.shape[1]):
+            rows = gates_RE[:, expert].nonzero().squeeze(-1)
+            x = x_RC[rows]
+            hidden = F.silu(F.linear(x, self.gate_proj[expert])) * F.linear(x, self.up_proj[expert])
+            y = F.linear(hidden, self.down_proj[expert]).float() * gates_RE[rows, expert, None]
+            out_RC = out_RC.index_add(0, rows, y)
+        return out_RC.view_as(x_BTC).to(x_BTC.dtype)
+
+
+@torch.no_grad()
+def balance_bias(model: nn.Module, speed: float) -> dict[str, float]:
+    """Nudge every router's correction bias towards equal load, and forget the loads.
+
+    Args:
+        model: any module with `Router`s that ran in training mode.
+        speed: size of the nudge.
+    Returns:
+        worst and mean over layers of (largest load / mean load).
+    Source: auxiliary-loss-free balancing; b_e += speed * sign(mean load - load_e).
+    """
+    ratios = []
+    for router in (module for module in model.modules() if isinstance(module, Router)):
+        mean = router.load_E.mean()
+        router.e_score_correction_bias += speed * torch.sign(mean - router.load_E)
+        ratios.append((router.load_E.max() / mean.clamp_min(1)).item())
+        router.load_E.zero_()
+    return {"load_worst": max(ratios, default=1.0), "load_mean": sum(ratios) / len(ratios) if ratios else 1.0}

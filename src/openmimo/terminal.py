@@ -1,0 +1,61 @@
+"""Chat in the terminal: the same agent loop as the web page, printed as it happens."""
+
+import sys
+
+from rich.console import Console
+
+from openmimo.agent import (
+    ChatEngine,
+    ContentDelta,
+    ReasoningDelta,
+    ReplyFinished,
+    ToolCalled,
+    ToolReturned,
+    run_agent,
+)
+from openmimo.chat import Message
+from openmimo.engine.request import SamplingParams
+from openmimo.environments.home import LiveHome
+
+__all__ = ["chat"]
+
+
+def chat(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
+    """Read requests until the input ends; each is answered on its own, with the home's fresh listing.
+
+    Args:
+        engine: with a chat format.
+        home: where the model acts.
+        params: how to sample.
+    """
+    console = Console(highlight=False)
+    console.print(f"[dim]{home.system_content()}[/dim]", markup=True)
+    console.print("[dim]Say what you want; an empty line or Ctrl-D ends.[/dim]")
+    while request := _read():
+        _answer(console, engine, home, request, params)
+
+
+def _read() -> str:
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def _answer(console: Console, engine: ChatEngine, home: LiveHome, request: str, params: SamplingParams) -> None:
+    messages = [Message("system", home.system_content()), Message("user", request)]
+    for event in run_agent(engine, messages, home.tools(), home.call, params):
+        match event:
+            case ReasoningDelta(text):
+                console.print(text, style="dim", end="", markup=False)
+            case ContentDelta(text):
+                console.print(text, end="", markup=False)
+            case ToolCalled(call):
+                arguments = ", ".join(f"{key}={value!r}" for key, value in call.arguments.items())
+                console.print(f"\n  {call.name}({arguments})", style="cyan", markup=False)
+            case ToolReturned(result=result, is_error=is_error):
+                console.print(f"  {result}", style="red" if is_error else "green", markup=False)
+            case ReplyFinished(stats=stats):
+                rate = stats.new_tokens / max(stats.decode_s, 1e-9)
+                drafts = f", {stats.new_tokens / max(stats.steps, 1):.1f} tokens a step" if stats.drafted else ""
+                console.print(f"\n[dim]{rate:.0f} tok/s{drafts}[/dim]")

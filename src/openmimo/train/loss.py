@@ -1,0 +1,93 @@
+"""The training loss: weighted cross-entropy of the trunk and of its MTP heads."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from openmimo.model.model import MiMo
+from openmimo.model.moe import Router
+from openmimo.train.data import PackedBatch
+
+__all__ = ["LossWeights", "Losses", "compute_losses"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What is trained and how much each part counts.
+
+    Attributes:
+        trunk: weight of the next-token loss; 0 freezes the trunk and trains the MTP heads on its states.
+        mtp: weight of the mean loss of the MTP heads; 0 skips them.
+        balance: weight of the routers' sequence-level auxiliary loss.
+    Source: MTP loss weight 0.3 then 0.1, auxiliary loss 1e-5 at scale (1e-3 for batches of a few thousand tokens).
+    """
+
+    trunk: float = 1.0
+    mtp: float = 0.3
+    balance: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Scalars of one batch; `total` carries the gradient.
+
+    Attributes:
+        trunk: mean cross-entropy over full-weight targets, nats.
+        accuracy: share of full-weight targets that are the trunk's first choice.
+        agreement_K: for each MTP head, the share of full-weight targets that are its first choice.
+    """
+
+    total: Tensor
+    trunk: float
+    accuracy: float
+    mtp_K: tuple[float, ...]
+    agreement_K: tuple[float, ...]
+
+
+def compute_losses(model: MiMo, batch: PackedBatch, weights: LossWeights) -> Losses:
+    """Run the model over a batch and weigh its losses.
+
+    Args:
+        model: in training mode.
+        batch: packed tokens with target weights.
+        weights: what counts how much.
+    Returns:
+        the total and what to log.
+    Source: training objective of MiMo-V2-Flash (next token plus MTP).
+    """
+    with torch.set_grad_enabled(weights.trunk > 0):
+        hidden_BTC = model(batch.ids_BT, batch.layout)
+    total = hidden_BTC.new_zeros(())
+    trunk, accuracy = 0.0, 0.0
+    if weights.trunk:
+        loss, trunk, accuracy = _cross_entropy(model.logits, hidden_BTC, *batch.targets(1))
+        total = total + weights.trunk * loss
+        total = total + weights.balance * _balance(model)
+    mtp, agreement = [], []
+    if weights.mtp:
+        for k, state_BTC in enumerate(model.mtp_states(hidden_BTC, batch.ids_BT, batch.layout)):
+            loss, plain, share = _cross_entropy(model.lm_head, state_BTC, *batch.targets(2 + k))
+            total = total + weights.mtp / len(model.heads) * loss
+            mtp.append(plain)
+            agreement.append(share)
+    return Losses(total, trunk, accuracy, tuple(mtp), tuple(agreement))
+
+
+def _cross_entropy(head, states_BTC: Tensor, ids_BT: Tensor, weights_BT: Tensor) -> tuple[Tensor, float, float]:
+    rows = weights_BT.flatten().nonzero().squeeze(-1)
+    logits_RV = head(states_BTC.flatten(0, 1)[rows]).float()
+    ids_R, weights_R = ids_BT.flatten()[rows], weights_BT.flatten()[rows]
+    losses_R = F.cross_entropy(logits_RV, ids_R, reduction="none")
+    is_full = weights_R == 1
+    count = is_full.sum().clamp_min(1)
+    plain = (losses_R.detach() * is_full).sum() / count
+    share = ((logits_RV.detach().argmax(-1) == ids_R) & is_full).sum() / count
+    return (losses_R * weights_R).sum() / weights_R.sum().clamp_min(1), plain.item(), share.item()
+
+
+def _balance(model: MiMo) -> Tensor:
+    losses = [module.balance_loss for module in model.modules() if isinstance(module, Router)]
+    found = [loss for loss in losses if loss is not None]
+    return torch.stack(found).mean() if found else torch.zeros(())
