@@ -148,13 +148,12 @@ class ChatFormat:
         """
         folder = Path(folder)
         try:
-            path = folder / "tokenizer_config.json"
-            settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            path = folder / "chat_template.jinja"
-            template = path.read_text(encoding="utf-8") if path.exists() else _named_template(settings)
-        except (OSError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
-        return cls(tokenizer, template or chat_template(family), _token_texts(settings))
+            settings = json.loads(_read(folder / "tokenizer_config.json") or "{}")
+            template = _read(folder / "chat_template.jinja") or _named_template(settings)
+            tokens = _token_texts(settings)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{folder}/tokenizer_config.json or its template cannot be read: {error}") from error
+        return cls(tokenizer, template or chat_template(family), tokens)
 
     def render(
         self,
@@ -491,7 +490,8 @@ def _coerce(text: str, schema: Any) -> Any:
         return text
     if "integer" in types and isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if any(isinstance(value, JSON_TYPES.get(name, ())) for name in types) else text
+    fits = not isinstance(value, bool) and any(isinstance(value, JSON_TYPES.get(name, ())) for name in types)
+    return value if fits else text
 
 
 JSON_TYPES: dict[str, Any] = {"integer": int, "number": int | float, "object": dict, "array": list}
@@ -636,6 +636,10 @@ def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, 
 
 def _raise_exception(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _named_template(settings: Mapping[str, Any]) -> str:
