@@ -1,0 +1,100 @@
+"""Running the server: bind, say where it is, leave cleanly on Ctrl-C."""
+
+import ipaddress
+import os
+import socket
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from openmimo.engine import Engine
+from openmimo.environments.home import LiveHome
+from openmimo.errors import ConfigError
+from openmimo.server.app import create_app
+from openmimo.server.guard import is_loopback
+
+__all__ = ["API_KEY_VARIABLE", "serve"]
+
+API_KEY_VARIABLE = "OPENMIMO_API_KEY"
+GRACE_S = 3
+"""Seconds that running replies get to finish after Ctrl-C; open event streams would otherwise hold the process."""
+
+
+class _Server(uvicorn.Server):
+    """Calls back once it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]):
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def serve(
+    engine: Engine,
+    home: LiveHome | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key: str | None = None,
+    open_browser: bool = False,
+    model_name: str = "openmimo-nano",
+    on_ready: Callable[[str], None] = print,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        engine: answers the requests; the caller closes it.
+        home: with one, the page is served at `/`.
+        host: address to bind. One that other machines can reach needs an API key.
+        port: 0 takes a free one.
+        api_key: what clients must send; None reads the environment variable OPENMIMO_API_KEY.
+        open_browser: open the page once it is ready.
+        model_name: the name in `/v1/models`.
+        on_ready: given the server's URL once it accepts connections.
+    Raises:
+        ConfigError: no key for a host that others can reach, or the address cannot be bound.
+    """
+    key = api_key or os.environ.get(API_KEY_VARIABLE) or None
+    if key is None and not is_loopback(host):
+        raise ConfigError(
+            f"host {host} can be reached from other machines, so it needs an API key: "
+            f"set {API_KEY_VARIABLE}, or use 127.0.0.1"
+        )
+    app = create_app(engine, home, model_name, key, allowed_hosts=[host])
+    listening = _bind(host, port)
+    url = _url(host, listening.getsockname()[1])
+
+    def announce() -> None:
+        on_ready(url)
+        if open_browser:
+            webbrowser.open(url)
+
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, server_header=False)
+    with listening:
+        try:
+            _Server(config, announce).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass  # uvicorn has shut down and raises the signal again; for a terminal program this is a normal end
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(info[0], info[1])
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(info[4])
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}; choose another port") from error
+    return listening
+
+
+def _url(host: str, port: int) -> str:
+    try:
+        shown = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        shown = host
+    return f"http://{shown}:{port}"
