@@ -1,0 +1,124 @@
+"""The home environment: streams of tasks, episodes that carry out calls, and the verifier of the final state."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+
+from ...chat import Message, ToolCall
+from ..base import Split
+from .generate import MAX_DEVICES, sample_home
+from .tasks import KIND_WEIGHTS, HomeTask, sample_task
+from .tools import call_tool, render_result
+
+__all__ = ["HomeEnvironment", "HomeEpisode"]
+
+MAX_ROUNDS = 4
+MAX_CALLS_PER_REPLY = 8
+SETTLE_S = 60.0
+
+
+class HomeEpisode:
+    """One attempt at a task, on its own copy of the home; used once."""
+
+    def __init__(self, task: HomeTask):
+        self.task = task
+        self.home = task.home.copy()
+        self.messages = list(task.messages)
+        self.tools = task.tools
+        self.is_over = False
+        self._offered = [tool["function"]["name"] for tool in task.tools]
+        self._last = Message("assistant")
+        self._rounds = 0
+
+    def step(self, reply: Message) -> list[Message]:
+        """Take a reply and carry out its calls in order.
+
+        Args:
+            reply: the assistant's message.
+        Returns:
+            One tool message per call; nothing when the reply calls nothing or the rounds are used up.
+        Raises:
+            ValueError: the episode is over.
+        """
+        if self.is_over:
+            raise ValueError("this episode is over: start the task again for another attempt")
+        self.messages.append(reply)
+        self._last = reply
+        self._rounds += 1
+        results = [self._carry_out(index, call) for index, call in enumerate(reply.tool_calls)]
+        self.is_over = not results or self._rounds == MAX_ROUNDS
+        self.messages += results
+        return [] if self.is_over else results
+
+    def _carry_out(self, index: int, call: ToolCall) -> Message:
+        if index < MAX_CALLS_PER_REPLY:
+            result = call_tool(self.home, call.name, call.arguments, self._offered)
+        else:
+            result = {"error": "too_many_calls", "message": f"only {MAX_CALLS_PER_REPLY} calls fit in one reply"}
+        return Message("tool", render_result(result), tool_call_id=call.id)
+
+    def reward(self) -> float:
+        """Score what has been done so far.
+
+        Returns:
+            1.0 when exactly the right devices were commanded, a minute later all of them are as asked and the rest as
+            before, and, where the task asks for an answer, the last reply gives it; else 0.0.
+        """
+        home = self.home.copy()
+        home.advance(SETTLE_S)
+        is_right = self.home.touched == set(self.task.changes) and home.commanded() == self._wanted()
+        if self.task.answer is not None:
+            is_right = is_right and not self._last.tool_calls and self.task.answer.accepts(self._last.content)
+        return float(is_right)
+
+    def _wanted(self) -> dict[str, tuple[object, ...]]:
+        return self.task.home.commanded() | dict(self.task.changes)
+
+
+class HomeEnvironment:
+    """Homes with 3 to `max_devices` devices, each task in a home of its own.
+
+    Attributes:
+        name: "home".
+    """
+
+    name = "home"
+
+    def __init__(
+        self, min_devices: int = 3, max_devices: int = MAX_DEVICES, weights: Mapping[str, float] = KIND_WEIGHTS
+    ):
+        self.min_devices = min_devices
+        self.max_devices = max_devices
+        self.weights = dict(weights)
+
+    def tasks(self, split: Split, seed: int, count: int) -> Iterator[HomeTask]:
+        """Yield tasks.
+
+        Args:
+            split: "eval" uses homes and arrangements of words that "train" never has.
+            seed: the same seed gives the same tasks.
+            count: how many.
+        Returns:
+            Iterator over the tasks.
+        """
+        rng = random.Random(f"home-{split}-{seed}")
+        for _ in range(count):
+            kind = rng.choices(tuple(self.weights), tuple(self.weights.values()))[0]
+            yield self._task(rng, split, kind)
+
+    def _task(self, rng: random.Random, split: Split, kind: str) -> HomeTask:
+        while True:
+            home = sample_home(rng, rng.randint(self.min_devices, self.max_devices), split)
+            try:
+                return sample_task(rng, home, kind, split)
+            except ValueError:
+                continue  # This home has no such task, for example no two lights that could be mixed up.
+
+    def start(self, task: HomeTask) -> HomeEpisode:
+        """Begin an attempt at a task."""
+        return HomeEpisode(task)
+
+    def gold(self, task: HomeTask) -> tuple[Message, ...]:
+        """The right replies with the tool results between them."""
+        return task.gold

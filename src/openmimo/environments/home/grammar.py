@@ -1,0 +1,130 @@
+"""Turn a family of families.py into one request as a person would type it; hold some families out for evaluation."""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from .families import FAMILIES, FILLERS_ACTION, FILLERS_QUESTION, SUFFIXES_ACTION, SUFFIXES_QUESTION
+
+__all__ = ["Family", "families_of", "sample_family", "say"]
+
+HELD_OUT_SHARE = 0.2
+MIN_HELD_OUT = 2
+TYPO_SHARE = 0.05
+
+
+class Family(NamedTuple):
+    """One arrangement of words.
+
+    Attributes:
+        id: intent and a hash of the pattern, stable when other families come and go.
+        intent: what it asks for.
+        is_question: True when it may end with a question mark.
+        parts: literal choices and slots in order; a slot is a `str`, a choice a tuple of texts.
+    """
+
+    id: str
+    intent: str
+    is_question: bool
+    parts: tuple[str | tuple[str, ...], ...]
+
+
+def _compile(intent: str, pattern: str) -> Family:
+    parts: list[str | tuple[str, ...]] = []
+    for token in re.findall(r"\[[^\]]*\]|\{\w+\}|[^\[{]+", pattern.removeprefix("?")):
+        if token[0] == "{":
+            parts.append(token[1:-1])
+        else:
+            parts.append(tuple(token[1:-1].split("|")) if token[0] == "[" else (token,))
+    return Family(f"{intent}-{zlib.crc32(pattern.encode()):08x}", intent, pattern.startswith("?"), tuple(parts))
+
+
+def words_of(family: Family) -> set[str]:
+    """Every literal word that the family can produce."""
+    return set(re.findall(r"[a-z']+", " ".join(" ".join(part) for part in family.parts if isinstance(part, tuple))))
+
+
+def _split(families: list[Family]) -> dict[str, list[Family]]:
+    """Hold out a fifth by hash, skipping any family with a word or slot that the rest would no longer teach."""
+    count = Counter(word for family in families for word in words_of(family))
+    slots = Counter(part for family in families for part in family.parts if isinstance(part, str))
+    wanted = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(families)))
+    held_out: list[Family] = []
+    for family in sorted(families, key=lambda family: zlib.crc32(family.id.encode())):
+        used = {part for part in family.parts if isinstance(part, str)}
+        if len(held_out) < wanted and all(count[w] > 1 for w in words_of(family)) and all(slots[s] > 1 for s in used):
+            count.subtract(words_of(family))
+            slots.subtract(used)
+            held_out.append(family)
+    return {"eval": held_out, "train": [family for family in families if family not in held_out]}
+
+
+_FAMILIES = {intent: _split([_compile(intent, line) for line in lines]) for intent, lines in FAMILIES.items()}
+
+
+def families_of(intent: str, split: str) -> list[Family]:
+    """The families of one intent in one split."""
+    return _FAMILIES[intent][split]
+
+
+def sample_family(rng: random.Random, intent: str, split: Literal["train", "eval"]) -> Family:
+    """Draw a family of an intent.
+
+    Args:
+        rng: source of randomness.
+        intent: a key of FAMILIES.
+        split: "train", or "eval" for the held-out ones.
+    Returns:
+        One family, all equally likely.
+    """
+    return rng.choice(_FAMILIES[intent][split])
+
+
+def say(rng: random.Random, family: Family, slots: Mapping[str, str]) -> str:
+    """Write a request: pick the words, fill the slots, add fillers, politeness, sometimes a typo and punctuation.
+
+    Args:
+        rng: source of randomness.
+        family: the arrangement.
+        slots: text for every slot of the family.
+    Returns:
+        The request, on one line.
+    """
+    pieces = [slots[part] if isinstance(part, str) else rng.choice(part) for part in family.parts]
+    if rng.random() < TYPO_SHARE:
+        _misspell(rng, family, pieces)
+    return _dress(rng, "".join(pieces), family)
+
+
+def _misspell(rng: random.Random, family: Family, pieces: list[str]) -> None:
+    """Drop or swap an inner letter of one literal word; names, areas and values stay as they are."""
+    spots = [
+        (index, match.start(), match.end())
+        for index, part in enumerate(family.parts)
+        if not isinstance(part, str)
+        for match in re.finditer(r"[a-z]{4,}", pieces[index])
+    ]
+    if not spots:
+        return
+    index, start, end = rng.choice(spots)
+    text, at = pieces[index], rng.randrange(start + 1, end - 1)
+    pieces[index] = text[:at] + (text[at + 1] + text[at] + text[at + 2 :] if rng.random() < 0.5 else text[at + 1 :])
+
+
+def _dress(rng: random.Random, text: str, family: Family) -> str:
+    is_ask = family.intent.startswith("ask")
+    if rng.random() < 0.2:
+        text = rng.choice(FILLERS_QUESTION if is_ask else FILLERS_ACTION) + rng.choice((", ", " ")) + text
+    if rng.random() < (0.08 if is_ask else 0.2) and "please" not in text:
+        text += rng.choice((", ", " ", " ")) + rng.choice(SUFFIXES_QUESTION if is_ask else SUFFIXES_ACTION)
+    draw = rng.random()
+    if family.is_question:
+        text += "?" if draw < 0.6 else ""
+    elif draw < 0.25:
+        text += "." if draw < 0.2 else "!"
+    return text[0].upper() + text[1:] if rng.random() < 0.2 else text
