@@ -1,0 +1,17 @@
+"""Serving engine: continuous batching, paged caches, sampling and speculative decoding over any back end."""
+
+from openmimo.engine.engine import Engine, Prompt, find_eos_ids
+from openmimo.engine.request import Completion, Delta, DeltaStream, Handle, SamplingParams, Stats, TokenLogprob
+
+__all__ = [
+    "Completion",
+    "Delta",
+    "DeltaStream",
+    "Engine",
+    "Handle",
+    "Prompt",
+    "SamplingParams",
+    "Stats",
+    "TokenLogprob",
+    "find_eos_ids",
+]

@@ -1,0 +1,331 @@
+"""What goes into the engine and what comes out: sampling parameters, completions, deltas, and a request's state."""
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from openmimo.errors import OpenMiMoError, RequestError
+
+if TYPE_CHECKING:
+    from openmimo.engine.draft import HeadState
+    from openmimo.engine.text import TextStream
+
+__all__ = [
+    "Completion",
+    "Delta",
+    "DeltaStream",
+    "FinishReason",
+    "Handle",
+    "Output",
+    "Request",
+    "SamplingParams",
+    "Stats",
+    "TokenLogprob",
+]
+
+FinishReason = Literal["stop", "length", "cancelled"]
+MAX_TOP_LOGPROBS = 20
+MAX_STOP_STRINGS = 16
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to choose tokens and when to stop.
+
+    Filters apply in this order, to the probabilities after temperature: top_k, top_p (over what top_k left), min_p.
+
+    Args:
+        temperature: 0 is greedy (highest logit, lowest id among equals); otherwise logits are divided by it.
+        top_p: keep the smallest set of most likely tokens that holds this much probability.
+        top_k: keep this many most likely tokens; 0 keeps all.
+        min_p: drop tokens less likely than min_p times the most likely one.
+        max_new_tokens: upper limit; lowered to the room that the context leaves.
+        seed: makes the tokens reproducible, whatever runs beside them and however many drafts are made;
+            None takes a fresh one.
+        stop: strings that end the text (left out of it).
+        ignore_eos: do not stop at end-of-sequence tokens.
+        logprobs: how many most likely tokens to report beside each chosen one; 0 reports nothing.
+    Raises:
+        RequestError: a value is outside its range; `param` names it.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    max_new_tokens: int = 256
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        _check_number("temperature", self.temperature, 0.0, 100.0)
+        _check_number("top_p", self.top_p, 0.0, 1.0, above=True)
+        _check_integer("top_k", self.top_k, 0, 2**31 - 1)
+        _check_number("min_p", self.min_p, 0.0, 1.0)
+        _check_integer("max_new_tokens", self.max_new_tokens, 1, 2**31 - 1)
+        if self.seed is not None:
+            _check_integer("seed", self.seed, -(2**63), 2**64 - 1)
+        if not isinstance(self.ignore_eos, bool):
+            raise RequestError(f"ignore_eos={self.ignore_eos!r} must be true or false", param="ignore_eos")
+        _check_integer("logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
+        object.__setattr__(self, "stop", _stop_strings(self.stop))
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self.temperature == 0
+
+
+def _check_number(name: str, value: Any, low: float, high: float, above: bool = False) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not low <= value <= high or (above and value == low):
+        bound = f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
+        raise RequestError(f"{name}={value!r} must be a number {bound}", param=name)
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise RequestError(f"{name}={value!r} must be an integer from {low} to {high}", param=name)
+
+
+def _stop_strings(stop: object) -> tuple[str, ...]:
+    strings = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(strings, tuple | list) or not all(isinstance(item, str) and item for item in strings):
+        raise RequestError(f"stop={stop!r} must be a non-empty string or a list of them", param="stop")
+    if len(strings) > MAX_STOP_STRINGS:
+        raise RequestError(f"stop has {len(strings)} strings; at most {MAX_STOP_STRINGS} are allowed", param="stop")
+    return tuple(strings)
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """Log-probabilities at one generated token, under the model itself (temperature 1, no filter).
+
+    Attributes:
+        token_id: the chosen token.
+        logprob: its natural-log probability.
+        top: the most likely tokens with theirs, most likely first.
+    """
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a request cost.
+
+    Attributes:
+        prompt_tokens: tokens in the prompt.
+        cached_tokens: prompt tokens that did not have to be computed.
+        new_tokens: tokens generated, an end-of-sequence token included.
+        prefill_s: seconds from the request's first step to its first token.
+        decode_s: seconds from the first token to the last.
+        steps: trunk passes after the first token.
+        drafted: draft tokens proposed.
+        accepted: for each draft position, how many drafts were accepted there.
+        drafted_at: for each draft position, how many drafts were proposed there.
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    new_tokens: int
+    prefill_s: float
+    decode_s: float
+    steps: int
+    drafted: int
+    accepted: tuple[int, ...]
+    drafted_at: tuple[int, ...] = ()
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens gained by each decode step; 1.0 without drafts (0.0 if there was no decode step)."""
+        return (self.new_tokens - 1) / self.steps if self.steps else 0.0
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One piece of a streamed completion.
+
+    Attributes:
+        text: new text, whole characters only; may be empty.
+        token_ids: new tokens; their text may come with a later delta.
+        finish_reason: set on the last delta only.
+        stats: set on the last delta only.
+        logprobs: one entry for each new token, if asked for.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+    stats: Stats | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished generation.
+
+    Attributes:
+        text: the generated text without end-of-sequence token and stop string; empty without a tokenizer.
+        token_ids: every generated token, the one that ended it included.
+        logprobs: one entry for each token, or None if not asked for.
+        finish_reason: "stop" (end of sequence or stop string), "length" or "cancelled".
+        stats: counts and times.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] | None
+    finish_reason: FinishReason
+    stats: Stats
+
+
+class Request:
+    """A sequence on its way through the engine. Only the worker touches it after it was submitted.
+
+    A token is *known* when it is in the prompt or was chosen, and *cached* when the trunk's caches hold it. While
+    decoding, exactly one known token is not cached: the one just chosen. `tokens_S` may hold drafts past the known.
+    """
+
+    def __init__(
+        self,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        max_new_tokens: int,
+        seed: int,
+        wants_all_logits: bool = False,
+        wants_head_logits: bool = False,
+    ):
+        self.params = params
+        self.seed = seed
+        self.num_prompt = len(prompt_ids)
+        self.max_tokens = self.num_prompt + max_new_tokens
+        self.tokens_S = np.zeros(self.max_tokens, np.int32)
+        self.tokens_S[: self.num_prompt] = prompt_ids
+        self.num_known = self.num_prompt
+        self.num_cached = 0
+        self.wants_all_logits = wants_all_logits
+        self.wants_head_logits = wants_head_logits
+        self.slot = -1
+        self.slot_1 = np.zeros(1, np.int32)
+        self.pages_1P = np.zeros((1, 0), np.int32)
+        self.heads: HeadState | None = None
+        self.text: TextStream | None = None
+        self.output = Output()
+
+    @property
+    def is_decoding(self) -> bool:
+        """The prompt is done and a chosen token waits to be run."""
+        return self.num_known > self.num_prompt
+
+    @property
+    def num_new(self) -> int:
+        """Tokens generated so far."""
+        return self.num_known - self.num_prompt
+
+
+@dataclass
+class Output:
+    """What a request has produced and where it goes; the only part that another thread reads."""
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    logits: list[np.ndarray] = field(default_factory=list)
+    head_logits: list[list[np.ndarray]] = field(default_factory=list)
+    rounds: list[tuple[int, ...]] = field(default_factory=list)
+    num_steps: int = 0
+    start_s: float = 0.0
+    first_token_s: float = 0.0
+    deltas: "queue.SimpleQueue[Delta | None]" = field(default_factory=queue.SimpleQueue)
+    done: threading.Event = field(default_factory=threading.Event)
+    completion: Completion | None = None
+    error: Exception | None = None
+
+
+class Handle:
+    """A submitted request, seen from outside the worker. Any thread may use it; only one may take the deltas.
+
+    Args:
+        request: the engine's own record.
+    """
+
+    def __init__(self, request: Request):
+        self.request = request
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `result` returns (or raises) at once."""
+        return self.request.output.done.is_set()
+
+    @property
+    def rounds(self) -> list[tuple[int, ...]]:
+        """Drafting history so far: (known tokens before the round, drafts..., how many were accepted)."""
+        return list(self.request.output.rounds)
+
+    def result(self, timeout_s: float | None = None) -> Completion:
+        """Wait for the completion.
+
+        Args:
+            timeout_s: longest time to wait; None waits for ever.
+        Returns: the completion; a cancelled request gives what it had.
+        Raises:
+            TimeoutError: it is not finished yet.
+            OpenMiMoError: the engine failed on this request.
+        """
+        output = self.request.output
+        if not output.done.wait(timeout_s):
+            raise TimeoutError(f"the request did not finish within {timeout_s} s")
+        if output.error is not None:
+            raise OpenMiMoError(str(output.error)) from output.error
+        assert output.completion is not None
+        return output.completion
+
+    def __iter__(self) -> Iterator[Delta]:
+        """Take the deltas as they come, up to the one with `finish_reason`. Can be iterated once."""
+        while (delta := self.request.output.deltas.get()) is not None:
+            yield delta
+            if delta.finish_reason is not None:
+                return
+        self.result()
+
+
+class DeltaStream:
+    """The deltas of one request; closing or dropping it early cancels the request.
+
+    Args:
+        handle: the request.
+        cancel: what to call to cancel it.
+    """
+
+    def __init__(self, handle: Handle, cancel: Callable[[Handle], None]):
+        self._handle = handle
+        self._cancel = cancel
+        self._deltas = iter(handle)
+
+    def __iter__(self) -> "DeltaStream":
+        return self
+
+    def __next__(self) -> Delta:
+        try:
+            return next(self._deltas)
+        except KeyboardInterrupt:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Cancel the request unless it is finished."""
+        if not self._handle.is_finished:
+            self._cancel(self._handle)
+
+    def __del__(self) -> None:
+        self.close()

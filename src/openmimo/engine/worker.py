@@ -1,0 +1,313 @@
+"""The loop that owns the back end: takes messages, runs one step after another, hands tokens out."""
+
+import queue
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from openmimo.batch import PAGE_SIZE, Backend
+from openmimo.engine.cache import Cache
+from openmimo.engine.draft import DraftController, Drafter, accept
+from openmimo.engine.pack import Packer
+from openmimo.engine.request import Completion, Delta, FinishReason, Request, Stats, TokenLogprob
+from openmimo.engine.sampler import check_finite, choose_greedy, choose_token, token_logprob
+from openmimo.engine.scheduler import Plan, Scheduler
+from openmimo.errors import OpenMiMoError
+
+__all__ = ["Worker"]
+
+Message = tuple[Literal["add", "cancel", "close"], Request | None]
+
+
+class Worker:
+    """Everything that only the worker thread may touch.
+
+    Args:
+        backend: the model.
+        num_ids: tokens that may be generated.
+        eos_ids: tokens that end a reply.
+        max_drafts: most drafts in a step; 0 is off.
+        is_fixed: always make `max_drafts` drafts, instead of choosing by measurement.
+        prefill_rows: most prompt rows in a step.
+    Attributes:
+        inbox: messages from other threads.
+        fault: why no more requests can be taken, or None.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        num_ids: int,
+        eos_ids: frozenset[int],
+        max_drafts: int,
+        is_fixed: bool,
+        prefill_rows: int,
+    ):
+        self.backend = backend
+        self.num_ids = num_ids
+        self.eos_ids = eos_ids
+        self.max_drafts = max_drafts
+        self.cache = Cache(backend.num_slots, backend.num_pages, PAGE_SIZE)
+        self.scheduler = Scheduler(self.cache, prefill_rows)
+        self.drafter = Drafter(backend, num_ids, max_drafts, prefill_rows)
+        self.controller = DraftController(max_drafts, is_fixed)
+        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.fault: OpenMiMoError | None = None
+        self._packer = Packer()
+
+    def run(self) -> None:
+        """Work until a "close" message comes; then cancel what is left."""
+        while self._receive():
+            for request in self.scheduler.admit():
+                request.output.start_s = time.perf_counter()
+                self.drafter.start(request)
+            self._step(self.scheduler.plan())
+        for request in [*self.scheduler.running, *self.scheduler.waiting]:
+            self._finish(request, "cancelled")
+
+    def _receive(self) -> bool:
+        """Handle all messages, waiting for one if there is nothing to do. False: close."""
+        while True:
+            if self.scheduler.is_idle:
+                self._check_idle()
+            elif self.inbox.empty():
+                return True
+            kind, request = self.inbox.get()
+            if kind == "close":
+                return False
+            assert request is not None
+            if kind == "add":
+                self.scheduler.add(request)
+            elif not request.output.done.is_set():
+                self._finish(request, "cancelled")
+
+    def _check_idle(self) -> None:
+        try:
+            self.cache.check_idle()
+        except OpenMiMoError as error:
+            self.fault = error
+
+    def _step(self, plan: Plan) -> None:
+        try:
+            self._run(plan)
+        except Exception as error:  # whatever it is, the requests must hear of it and the loop must go on
+            for request in [*plan.decodes, *(request for request, _ in plan.prefills)]:
+                if not request.output.done.is_set():
+                    self._fail(request, error)
+
+    def _run(self, plan: Plan) -> None:
+        """Draft, run the trunk over all rows, choose tokens, commit, hand out."""
+        begin_s = time.perf_counter()
+        is_only_decoding = not plan.prefills and not self._catch_up(plan.decodes)
+        counts = self.drafter.propose(plan.decodes, self.controller.choose(plan.decodes))
+        rows = [count + 1 for count in counts] + [num_rows for _, num_rows in plan.prefills]
+        requests = [*plan.decodes, *(request for request, _ in plan.prefills)]
+        wanted = [_num_wanted(request, num_rows) for request, num_rows in zip(requests, rows, strict=True)]
+        result = self._forward(requests, rows, wanted)
+        chosen = self._choose(requests, counts, wanted, result.logits_BV)
+        keep = [len(tokens) if row < len(counts) else rows[row] for row, tokens in enumerate(chosen)]
+        self.backend.commit(np.array(keep, np.int32))
+        start = 0
+        for request, num_rows, num_kept in zip(requests, rows, keep, strict=True):
+            self.drafter.save(request, result.hidden_TC[start : start + num_kept])
+            request.num_cached += num_kept
+            start += num_rows
+        if is_only_decoding:
+            self.controller.saw_step(len(counts), max(counts), time.perf_counter() - begin_s)
+        self._hand_out(requests, counts, wanted, chosen, result.logits_BV)
+
+    def _catch_up(self, decodes: Sequence[Request]) -> bool:
+        """Let heads that were not used for long catch up, before their saved trunk states fill the memory.
+
+        Returns whether that made this step slower than usual.
+        """
+        is_late = False
+        for request in decodes:
+            if request.heads is None:
+                continue
+            if request.heads.room < self.max_drafts + 1:
+                self.drafter.catch_up(request)
+                is_late = True
+            is_late = is_late or request.heads.num_pending > 3 * (self.max_drafts + 1)
+        return is_late
+
+    def _forward(self, requests: list[Request], rows: list[int], wanted: list[int]):
+        tokens, firsts, wanted_rows, start = [], [], [], 0
+        for request, num_rows, num_wanted in zip(requests, rows, wanted, strict=True):
+            firsts.append(request.num_cached)
+            tokens.append(request.tokens_S[request.num_cached : request.num_cached + num_rows])
+            start += num_rows
+            wanted_rows.extend(range(start - num_wanted, start))
+        is_all = len(wanted_rows) == start
+        return self.backend.forward(self._packer.pack(requests, tokens, firsts, None if is_all else wanted_rows))
+
+    def _choose(
+        self, requests: list[Request], counts: list[int], wanted: list[int], logits_BV: np.ndarray
+    ) -> list[list[int]]:
+        """New tokens of each request; none for a prompt that is not done. A request that cannot go on is failed."""
+        logits_BV = logits_BV[:, : self.num_ids]
+        greedy = choose_greedy(logits_BV) if any(request.params.is_greedy for request in requests) else []
+        chosen, start = [], 0
+        for index, (request, num_wanted) in enumerate(zip(requests, wanted, strict=True)):
+            num_drafts = counts[index] if index < len(counts) else 0
+            if num_wanted == 0 or request.wants_all_logits:
+                chosen.append([])
+            else:
+                chosen.append(self._choose_for(request, num_drafts, logits_BV, greedy, start))
+            start += num_wanted
+        return chosen
+
+    def _choose_for(
+        self, request: Request, num_drafts: int, logits_BV: np.ndarray, greedy: list[int], start: int
+    ) -> list[int]:
+        def choose(row: int) -> int:
+            logits_V = logits_BV[start + row]
+            if request.params.is_greedy:
+                return check_finite(logits_V, greedy[start + row])
+            return choose_token(logits_V, request.params, request.seed, request.num_known + row)
+
+        drafts = request.tokens_S[request.num_known : request.num_known + num_drafts].tolist()
+        try:
+            tokens = accept(drafts, choose)
+        except OpenMiMoError as error:
+            self._fail(request, error)
+            return []
+        if request.is_decoding:
+            self._note_round(request, drafts, len(tokens) - 1)
+        return tokens
+
+    def _note_round(self, request: Request, drafts: list[int], num_accepted: int) -> None:
+        output = request.output
+        output.num_steps += 1
+        if drafts:
+            output.rounds.append((request.num_known, *drafts, num_accepted))
+            self.controller.saw_drafts(request, len(drafts), num_accepted)
+
+    def _hand_out(
+        self,
+        requests: list[Request],
+        counts: list[int],
+        wanted: list[int],
+        chosen: list[list[int]],
+        logits_BV: np.ndarray,
+    ) -> None:
+        start = 0
+        for index, (request, num_wanted, tokens) in enumerate(zip(requests, wanted, chosen, strict=True)):
+            logits_WV = logits_BV[start : start + num_wanted]
+            start += num_wanted
+            if request.output.done.is_set():
+                continue
+            if request.wants_all_logits:
+                self._score(request, logits_WV)
+            elif tokens:
+                self._extend(request, tokens, logits_WV[:, : self.num_ids])
+            elif index >= len(counts):
+                self.drafter.catch_up(request)  # a chunk of the prompt: its trunk states would not fit beside the next
+
+    def _score(self, request: Request, logits_WV: np.ndarray) -> None:
+        if request.wants_head_logits:
+            self.drafter.catch_up(request)
+        elif num_rows := logits_WV.shape[0]:
+            request.output.logits.append(logits_WV[:num_rows].copy())
+        if request.num_cached == request.num_prompt:
+            self._finish(request, "length")
+
+    def _extend(self, request: Request, tokens: list[int], logits_WV: np.ndarray) -> None:
+        """Append chosen tokens, up to one that ends the request."""
+        output, text, new, reason = request.output, [], [], None
+        if not request.is_decoding:
+            output.first_token_s = time.perf_counter()
+        for token in tokens:
+            request.tokens_S[request.num_known] = token
+            request.num_known += 1
+            new.append(token)
+            reason = self._append_text(request, token, text)
+            if reason is not None:
+                break
+        logprobs: list[TokenLogprob] = []
+        if request.params.logprobs:
+            logprobs = [token_logprob(logits_WV[row], token, request.params.logprobs) for row, token in enumerate(new)]
+            output.logprobs += logprobs
+        output.token_ids += new
+        if reason is not None:
+            self._finish(request, reason, "".join(text), new, logprobs)
+            return
+        delta = Delta("".join(text), tuple(new), logprobs=tuple(logprobs))
+        output.text.append(delta.text)
+        output.deltas.put(delta)
+
+    def _append_text(self, request: Request, token: int, text: list[str]) -> FinishReason | None:
+        if token in self.eos_ids and not request.params.ignore_eos:
+            return "stop"
+        if request.text is not None:
+            text.append(request.text.push(token))
+            if request.text.is_stopped:
+                return "stop"
+        return "length" if request.num_known == request.max_tokens else None
+
+    def _finish(
+        self,
+        request: Request,
+        reason: FinishReason,
+        text: str = "",
+        token_ids: Sequence[int] = (),
+        logprobs: Sequence[TokenLogprob] = (),
+    ) -> None:
+        """Free what the request owns and hand out the last delta and the completion."""
+        self.scheduler.remove(request)
+        output = request.output
+        text += request.text.finish() if request.text is not None else ""
+        output.text.append(text)
+        stats = self._stats(request)
+        output.completion = Completion(
+            text="".join(output.text),
+            token_ids=tuple(output.token_ids),
+            logprobs=tuple(output.logprobs) if request.params.logprobs else None,
+            finish_reason=reason,
+            stats=stats,
+        )
+        request.heads = None
+        output.done.set()
+        output.deltas.put(Delta(text, tuple(token_ids), reason, stats, tuple(logprobs)))
+
+    def _stats(self, request: Request) -> Stats:
+        output, now_s = request.output, time.perf_counter()
+        start_s = output.start_s or now_s
+        first_s = output.first_token_s or now_s
+        drafted, accepted = [0] * self.max_drafts, [0] * self.max_drafts
+        for _, *drafts, num_accepted in output.rounds:
+            for position in range(len(drafts)):
+                drafted[position] += 1
+                accepted[position] += position < num_accepted
+        return Stats(
+            prompt_tokens=request.num_prompt,
+            cached_tokens=0,
+            new_tokens=request.num_new,
+            prefill_s=first_s - start_s,
+            decode_s=now_s - first_s,
+            steps=output.num_steps,
+            drafted=sum(drafted),
+            accepted=tuple(accepted),
+            drafted_at=tuple(drafted),
+        )
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        """Free what the request owns and report why it ends."""
+        self.scheduler.remove(request)
+        request.heads = None
+        output = request.output
+        cause = str(error) if isinstance(error, OpenMiMoError) else f"{type(error).__name__}: {error}"
+        output.error = OpenMiMoError(f"the engine failed on this request ({cause}); other requests can go on")
+        output.error.__cause__ = error
+        output.done.set()
+        output.deltas.put(None)
+
+
+def _num_wanted(request: Request, num_rows: int) -> int:
+    """Rows whose logits are needed: all while decoding or scoring, the last of the last chunk of a prompt."""
+    if request.is_decoding or (request.wants_all_logits and not request.wants_head_logits):
+        return num_rows
+    is_last = request.num_cached + num_rows == request.num_known
+    return 1 if is_last and not request.wants_all_logits else 0
