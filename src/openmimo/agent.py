@@ -187,9 +187,12 @@ def _stream_reply(
     with closing(engine.stream(list(messages), params, tools)) as deltas:
         for last in deltas:
             yield from _events(parser.feed(last.text), calls, round_index)
-    assert last is not None and last.finish_reason is not None and last.stats is not None, "the last delta says both"
     yield from _events(parser.finish(), calls, round_index)
-    finished = ReplyFinished(replace(parser.message, tool_calls=tuple(calls)), last.finish_reason, last.stats)
+    message = replace(parser.message, tool_calls=tuple(calls))
+    assert last is not None, "a stream has at least the delta that ends it"
+    assert last.finish_reason is not None
+    assert last.stats is not None
+    finished = ReplyFinished(message, last.finish_reason, last.stats)
     yield finished
     return finished
 

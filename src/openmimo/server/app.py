@@ -90,7 +90,8 @@ def _start(engine: Engine, body: ChatRequest, model_name: str) -> tuple[DeltaStr
     tools = [tool.to_dict() for tool in body.tools or ()] if body.tool_choice != "none" else []
     messages = [message.to_message() for message in body.messages]
     thinking = body.chat_template_kwargs.enable_thinking if body.chat_template_kwargs else None
-    assert engine.chat is not None and engine.tokenizer is not None
+    assert engine.chat is not None
+    assert engine.tokenizer is not None
     prompt_ids = engine.chat.encode(messages, tools, enable_thinking=thinking)
     max_new_tokens, warnings = _room(body, len(prompt_ids), engine.max_context)
     options = ReplyOptions(

@@ -5,6 +5,7 @@ import os
 import socket
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 
@@ -74,11 +75,9 @@ def serve(
             webbrowser.open(url)
 
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, server_header=False)
-    with listening:
-        try:
-            _Server(config, announce).run(sockets=[listening])
-        except KeyboardInterrupt:
-            pass  # uvicorn has shut down and raises the signal again; for a terminal program this is a normal end
+    # After its shutdown uvicorn raises the signal again; for a terminal program Ctrl-C is a normal end.
+    with listening, suppress(KeyboardInterrupt):
+        _Server(config, announce).run(sockets=[listening])
 
 
 def _bind(host: str, port: int) -> socket.socket:
