@@ -1,7 +1,7 @@
 """Worlds with tasks and verifiers, for training and evaluation."""
 
-from .base import Environment, Episode, Split, Task, environment_names, make_environment, register
-from .home import HomeEnvironment
+from openmimo.environments.base import Environment, Episode, Split, Task, environment_names, make_environment, register
+from openmimo.environments.home import HomeEnvironment
 
 __all__ = ["Environment", "Episode", "Split", "Task", "environment_names", "make_environment", "register"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ..chat import Message
+from openmimo.chat import Message
 
 __all__ = ["Environment", "Episode", "Split", "Task", "environment_names", "make_environment", "register"]
 

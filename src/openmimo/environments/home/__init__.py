@@ -1,10 +1,19 @@
 """Simulated homes: devices, physics, tools, requests in many words, and verifiers."""
 
-from .environment import HomeEnvironment, HomeEpisode
-from .generate import sample_home, split_of
-from .tasks import KIND_WEIGHTS, HomeTask, sample_dialog, sample_offer, sample_task, sample_tasks
-from .tools import TOOL_NAMES, call_tool, tool_dicts
-from .world import Home
+from openmimo.environments.home.demo import demo_home, floor_plan
+from openmimo.environments.home.environment import HomeEnvironment, HomeEpisode
+from openmimo.environments.home.generate import sample_home, split_of
+from openmimo.environments.home.live import LiveHome
+from openmimo.environments.home.tasks import (
+    KIND_WEIGHTS,
+    HomeTask,
+    sample_dialog,
+    sample_offer,
+    sample_task,
+    sample_tasks,
+)
+from openmimo.environments.home.tools import TOOL_NAMES, call_tool, tool_dicts
+from openmimo.environments.home.world import Home
 
 __all__ = [
     "KIND_WEIGHTS",
@@ -13,7 +22,10 @@ __all__ = [
     "HomeEnvironment",
     "HomeEpisode",
     "HomeTask",
+    "LiveHome",
     "call_tool",
+    "demo_home",
+    "floor_plan",
     "sample_dialog",
     "sample_home",
     "sample_offer",

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .devices import Device
-from .mentions import Mention
-from .words import in_area
-from .world import Home
+from openmimo.environments.home.devices import Device
+from openmimo.environments.home.mentions import Mention
+from openmimo.environments.home.words import in_area
+from openmimo.environments.home.world import Home
 
 __all__ = [
     "Answer",

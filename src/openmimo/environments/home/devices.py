@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .thermal import Room, relative_humidity
-from .words import Noun
+from openmimo.environments.home.thermal import Room, relative_humidity
+from openmimo.environments.home.words import Noun
 
 __all__ = [
     "BinarySensor",

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ...chat import ToolCall
-from .answers import (
+from openmimo.chat import ToolCall
+from openmimo.environments.home.answers import (
     Answer,
     humidity_answer,
     missing_answer,
@@ -19,20 +19,19 @@ from .answers import (
     which_answer,
     yes_no_answer,
 )
-from .devices import Climate, Cover, Device, Light
-from .generate import sample_percent
-from .grammar import Family, sample_family, say
-from .mentions import (
+from openmimo.environments.home.devices import Climate, Cover, Device, Light
+from openmimo.environments.home.generate import sample_percent
+from openmimo.environments.home.grammar import Family, sample_family, say
+from openmimo.environments.home.mentions import (
     ALIAS_NAMINGS,
     Mention,
     absent_mention,
     ambiguous_mention,
     listed_mention,
     named_mention,
-    resolve,
 )
-from .words import COLORS, in_area
-from .world import Home
+from openmimo.environments.home.words import COLORS, in_area
+from openmimo.environments.home.world import Home
 
 __all__ = ["KINDS", "Draft", "draw_draft"]
 
@@ -401,21 +400,28 @@ def _group_word(device: Device) -> str | None:
 
 def _pair(scene: Scene) -> Draft | None:
     devices = scene.rng.sample(scene.home.devices, 2)
-    picked = [_pick_verb(scene, device) for device in devices]
-    mentions = [_pair_mention(scene, device) for device in devices]
-    if any(intent is None for intent in picked) or any(mention is None for mention in mentions):
+    sides = [side for side in (_pair_side(scene, device) for device in devices) if side is not None]
+    if len(sides) != 2:
         return None
-    first, second = mentions
-    slots = {"d": first.with_article(scene.rng), "e": second.with_article(scene.rng)}
-    slots["verb"] = scene.rng.choice(_VERBS[picked[0]])
-    slots["verb2"] = scene.rng.choice(_VERBS[picked[1]])
+    (intent, mention), (intent2, mention2) = sides
+    slots = {
+        "verb": scene.rng.choice(_VERBS[intent]),
+        "verb2": scene.rng.choice(_VERBS[intent2]),
+        "d": mention.with_article(scene.rng),
+        "e": mention2.with_article(scene.rng),
+    }
     return scene.phrase(
-        "pair_same" if picked[0] == picked[1] else "pair_two",
+        "pair_same" if intent == intent2 else "pair_two",
         slots,
-        naming=f"{first.naming}+{second.naming}",
+        naming=f"{mention.naming}+{mention2.naming}",
         rows=[device for device in scene.home.devices if device in devices],
-        calls=tuple(_call(device, intent, Value("", {})) for device, intent in zip(devices, picked, strict=True)),
+        calls=(_call(devices[0], intent, Value("", {})), _call(devices[1], intent2, Value("", {}))),
     )
+
+
+def _pair_side(scene: Scene, device: Device) -> tuple[str, Mention] | None:
+    intent, mention = _pick_verb(scene, device), _pair_mention(scene, device)
+    return None if intent is None or mention is None else (intent, mention)
 
 
 def _pick_verb(scene: Scene, device: Device) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 
-from ...chat import Message, ToolCall
-from ..base import Split
-from .generate import MAX_DEVICES, sample_home
-from .tasks import KIND_WEIGHTS, HomeTask, sample_task
-from .tools import call_tool, render_result
+from openmimo.chat import Message, ToolCall
+from openmimo.environments.base import Split
+from openmimo.environments.home.generate import MAX_DEVICES, sample_home
+from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, sample_task
+from openmimo.environments.home.tools import call_tool, render_result
 
 __all__ = ["HomeEnvironment", "HomeEpisode"]
 

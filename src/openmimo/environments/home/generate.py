@@ -7,10 +7,20 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from .devices import Device, make_device
-from .thermal import Room, Weather
-from .words import ADJECTIVES, AREAS, COLORS, NOUNS, OUTDOOR_AREAS, PEOPLE, Noun, invent_word, is_held_out_pair
-from .world import Home
+from openmimo.environments.home.devices import Device, make_device
+from openmimo.environments.home.thermal import Room, Weather
+from openmimo.environments.home.words import (
+    ADJECTIVES,
+    AREAS,
+    COLORS,
+    NOUNS,
+    OUTDOOR_AREAS,
+    PEOPLE,
+    Noun,
+    invent_word,
+    is_held_out_pair,
+)
+from openmimo.environments.home.world import Home
 
 __all__ = ["Split", "sample_home", "split_of"]
 

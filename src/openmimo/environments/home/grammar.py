@@ -9,7 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from .families import FAMILIES, FILLERS_ACTION, FILLERS_QUESTION, SUFFIXES_ACTION, SUFFIXES_QUESTION
+from openmimo.environments.home.families import (
+    FAMILIES,
+    FILLERS_ACTION,
+    FILLERS_QUESTION,
+    SUFFIXES_ACTION,
+    SUFFIXES_QUESTION,
+)
 
 __all__ = ["Family", "families_of", "sample_family", "say"]
 

@@ -6,9 +6,18 @@ import random
 from collections.abc import Collection
 from typing import NamedTuple
 
-from .devices import Device
-from .words import AREAS, NOUNS, PEOPLE, Noun, in_area, invent_word, is_held_out_pair, noun_phrases
-from .world import Home
+from openmimo.environments.home.devices import Device
+from openmimo.environments.home.words import (
+    AREAS,
+    NOUNS,
+    PEOPLE,
+    Noun,
+    in_area,
+    invent_word,
+    is_held_out_pair,
+    noun_phrases,
+)
+from openmimo.environments.home.world import Home
 
 __all__ = [
     "ALIAS_NAMINGS",

@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...chat import Message, ToolCall
-from ..base import Split, Task
-from .answers import Answer, after_tools, error_answer
-from .drafts import KINDS, Draft, Scene, draw_draft
-from .tools import DISTRACTORS, TOOL_NAMES, call_tool, render_result, tool_dicts
-from .world import Home
+from openmimo.chat import Message, ToolCall
+from openmimo.environments.base import Split, Task
+from openmimo.environments.home.answers import Answer, after_tools, error_answer
+from openmimo.environments.home.drafts import KINDS, Draft, Scene, draw_draft
+from openmimo.environments.home.tools import DISTRACTORS, TOOL_NAMES, call_tool, render_result, tool_dicts
+from openmimo.environments.home.world import Home
 
 __all__ = ["KIND_WEIGHTS", "HomeTask", "sample_dialog", "sample_offer", "sample_task", "sample_tasks"]
 
@@ -150,16 +150,16 @@ def _draw(
 ) -> HomeTask:
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown: choose from {', '.join(KINDS)}")
-    names, shares = tuple(weights), tuple(weights.values())
-    while True:
-        chosen = kind or scene.rng.choices(names, shares)[0]
+    open_kinds = {kind: 1.0} if kind is not None else {name: share for name, share in weights.items() if share > 0}
+    while open_kinds:
+        chosen = scene.rng.choices(tuple(open_kinds), tuple(open_kinds.values()))[0]
         # A kind keeps its share by being tried again before another one is drawn.
         for _ in range(MAX_DRAWS):
             draft = draw_draft(scene, chosen)
             if draft is not None:
                 return _task(scene, chosen, draft, system, tools)
-        if kind is not None:
-            raise ValueError(f"this home offers no task of kind {kind!r}: try another home or more devices")
+        del open_kinds[chosen]
+    raise ValueError(f"this home offers no task of kind {kind or tuple(weights)}: try another home or more devices")
 
 
 def _task(scene: Scene, kind: str, draft: Draft, system: str, tools: list[dict[str, Any]]) -> HomeTask:
@@ -200,5 +200,4 @@ def _work_out(scene: Scene, draft: Draft) -> tuple[tuple[Message, ...], dict[str
 
 
 def _carry_out(home: Home, calls: Collection[ToolCall], offered: Collection[str]) -> list[dict[str, Any]]:
-    results = [call_tool(home, call.name, call.arguments, offered) for call in calls]
-    return [result for result in results if isinstance(result, dict)]
+    return [call_tool(home, call.name, call.arguments, offered) for call in calls]

@@ -10,9 +10,18 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
-from .devices import SET_POINT_MAX_C, SET_POINT_MIN_C, Climate, Cover, Device, Light, Lock, OnOff
-from .words import COLORS, NOUNS
-from .world import Home
+from openmimo.environments.home.devices import (
+    SET_POINT_MAX_C,
+    SET_POINT_MIN_C,
+    Climate,
+    Cover,
+    Device,
+    Light,
+    Lock,
+    OnOff,
+)
+from openmimo.environments.home.words import COLORS, NOUNS
+from openmimo.environments.home.world import Home
 
 __all__ = ["DISTRACTORS", "TOOL_NAMES", "call_tool", "render_result", "tool_dicts"]
 
@@ -30,7 +39,7 @@ class ToolError(Exception):
 
 def call_tool(
     home: Home, name: str, arguments: Mapping[str, Any], offered: Collection[str] | None = None
-) -> dict[str, Any] | str:
+) -> dict[str, Any]:
     """Carry out one tool call.
 
     Args:
@@ -39,7 +48,7 @@ def call_tool(
         arguments: its arguments, as the model gave them.
         offered: names of the tools on offer; None means all.
     Returns:
-        `{"success": [...]}` with one "name: state" per device, the listing for GetLiveContext, or
+        `{"success": [...]}` with one "name: state" per device, `{"listing": text}` for GetLiveContext, or
         `{"error": code, "message": text}`.
     """
     try:
@@ -57,9 +66,9 @@ def call_tool(
         return {"error": error.code, "message": str(error)}
 
 
-def render_result(result: dict[str, Any] | str) -> str:
+def render_result(result: dict[str, Any]) -> str:
     """Write a tool result as the text of a tool message."""
-    return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+    return json.dumps(result, ensure_ascii=False)
 
 
 def tool_dicts(names: Collection[str]) -> list[dict[str, Any]]:
@@ -190,8 +199,8 @@ def _set_temperature(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
     return _done(home, heaters, lambda heater: heater.set_temperature(temperature_c))
 
 
-def _live_context(home: Home, given: Mapping[str, Any]) -> str:
-    return home.listing()
+def _live_context(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"listing": home.listing()}
 
 
 def _start_vacuum(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ class Noun(NamedTuple):
 
     @property
     def head(self) -> str:
-        return self.text.rsplit(" ", 1)[-1]
+        """The word that a nickname goes with: "lamp" for "desk lamp", but "coffee maker" stays whole."""
+        return self.text if self.text.endswith(("maker", "machine", "strip")) else self.text.rsplit(" ", 1)[-1]
 
 
 def _nouns(domain: str, plain: str, specific: str, measures: str = "") -> list[Noun]:

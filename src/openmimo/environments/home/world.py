@@ -6,10 +6,12 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from .devices import BinarySensor, Climate, Device
-from .thermal import HeatAccount, Room, Weather, advance_rooms
+from openmimo.environments.home.devices import BinarySensor, Climate, Device
+from openmimo.environments.home.thermal import HeatAccount, Room, Weather, advance_rooms
 
 __all__ = ["Home"]
+
+WEEK_S = 7 * 86400.0
 
 
 @dataclass(slots=True)
@@ -54,10 +56,10 @@ class Home:
         Args:
             seconds: how long, not negative.
         Raises:
-            ValueError: seconds is negative.
+            ValueError: seconds is negative, or more than a week.
         """
-        if seconds < 0:
-            raise ValueError(f"seconds={seconds} is negative: time only moves forward")
+        if not 0 <= seconds <= WEEK_S:
+            raise ValueError(f"seconds={seconds} must be 0 to {WEEK_S:g}: time moves forward, a week at most at once")
         for device in self.devices:
             device.advance(seconds)
         set_points, open_windows = self._thermal_inputs()
