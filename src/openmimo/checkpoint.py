@@ -1,4 +1,4 @@
-"""Checkpoint folders: published tensor names, memory-mapped reading, atomic writing, q8 export.
+"""Checkpoint folders: published tensor names, memory-mapped reading, atomic writing.
 
 A folder holds config.json, *.safetensors (with model.safetensors.index.json if there are several) and, for text,
 tokenizer.json and tokenizer_config.json.
@@ -11,27 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from openmimo.config import LayerConfig, ModelConfig, TrunkState, WindowReading, read_config
 from openmimo.errors import CheckpointError
-from openmimo.quantize import GROUP_SIZE, dequantize_q8, pack_q8, q8_config, quantize_q8, unpack_q8
+from openmimo.q8 import GROUP_SIZE, dequantize_q8, unpack_q8
 from openmimo.tensorfile import NAMES, TensorFile, write_tensors
 
-__all__ = ["Checkpoint", "default_model_path", "mtp_prefix", "quantize_folder", "save_checkpoint", "tensor_shapes"]
+__all__ = ["Checkpoint", "default_model_path", "mtp_prefix", "save_checkpoint", "tensor_shapes"]
 
 INDEX = "model.safetensors.index.json"
-COMPANIONS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "generation_config.json",
-    "MODEL_CARD.md",
-)
 FLOATS = ("F32", "F16", "BF16")
 MTP_NAME = re.compile(r"model\.(?:mtp\.layers|mtp_layers)\.(\d{1,3})\.")
-QUANTISED_NAME = re.compile(r"(?:_proj|embed_tokens|lm_head)\.weight$")
 
 
 def default_model_path() -> Path:
@@ -318,7 +309,7 @@ def _map_indexed(folder: Path, weight_map: Mapping[str, str]) -> dict[str, Tenso
         name = wrong[0]
         raise CheckpointError(
             f"{folder}: {INDEX} and the files disagree about {len(wrong)} tensors, first {name} (index: "
-            f"{weight_map.get(name, 'not listed')}, files: {held.get(name, 'not found')}). Copy one checkpoint's files only"
+            f"{weight_map.get(name, 'not listed')}, files: {held.get(name, 'not found')}). Copy the folder again"
         )
     return {name: files[shard] for name, shard in held.items()}
 
@@ -398,35 +389,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def quantize_folder(source: str | Path, target: str | Path) -> None:
-    """Write a q8 copy of a checkpoint: linear weights and the embedding as bytes, everything else as it is.
-
-    Args:
-        source: a checkpoint folder.
-        target: the folder to write.
-    Raises:
-        CheckpointError: the source cannot be used, or is the target.
-    """
-    source, target = Path(source), Path(target)
-    if target.exists() and source.resolve() == target.resolve():
-        raise CheckpointError(f"{target} would overwrite its own source: give another folder")
-    checkpoint = Checkpoint.open(source)
-    tensors: dict[str, np.ndarray] = {}
-    for name in tensor_shapes(checkpoint.config):
-        if checkpoint._stored_name(name) == name:
-            tensors |= (
-                _quantized_parts(checkpoint, name) if QUANTISED_NAME.search(name) else {name: checkpoint.stored(name)}
-            )
-    texts = {name: (source / name).read_text(encoding="utf-8") for name in COMPANIONS if (source / name).is_file()}
-    save_checkpoint(target, {**checkpoint.config.published, "quantization_config": q8_config()}, tensors, texts)
-
-
-def _quantized_parts(checkpoint: Checkpoint, name: str) -> dict[str, np.ndarray]:
-    codes_OI, scales_OG = checkpoint.quantized(name) or quantize_q8(checkpoint.load(name))
-    return {
-        f"{name}_packed": pack_q8(codes_OI),
-        f"{name}_scale": scales_OG.astype(ml_dtypes.bfloat16),
-        f"{name}_shape": np.array(codes_OI.shape, np.int64),
-    }

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import ml_dtypes
 import numpy as np
@@ -165,5 +165,5 @@ def _check_entry(name: str, item: Any) -> Entry:
     return Entry(DTYPES[dtype], tuple(shape), offsets[0], offsets[1])
 
 
-def _are_counts(values: Any) -> bool:
+def _are_counts(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**60 for value in values)
