@@ -1,0 +1,212 @@
+"""The native back end: hands a checkpoint's tensors to the C++ engine and checks everything that crosses the border."""
+
+import os
+
+import numpy as np
+
+from openmimo import _native
+from openmimo.batch import PAGE_SIZE, Batch, StepResult
+from openmimo.checkpoint import Checkpoint
+from openmimo.config import LayerConfig, ModelConfig
+from openmimo.errors import CheckpointError, ConfigError
+
+__all__ = ["NativeBackend", "WeightKind", "default_threads"]
+
+WeightKind = str
+"""How weights are kept in memory: "f32", "bf16" or "q8"."""
+
+_KINDS = ("f32", "bf16", "q8")
+
+
+def default_threads() -> int:
+    """Threads used when none are asked for: the processors that this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+class NativeBackend:
+    """A model in the C++ engine with its own packed copy of the weights. Implements `openmimo.batch.Backend`.
+
+    Calls are not thread-safe: one worker owns the object. The GIL is released while the engine works.
+
+    The environment variable `OPENMIMO_ISA` (portable, avx2, avx512) asks for one table of kernels, for tests; without
+    it the best table that the machine runs is taken.
+
+    Args:
+        checkpoint: an open checkpoint.
+        weights: "f32" (exact), "bf16", or "q8" (int8 codes with one scale for 32 inputs; activations are quantised
+            the same way). Keys and values are kept in float32 with "f32", else in bfloat16.
+        threads: worker threads including the caller; None takes one for each processor of this process.
+        num_slots: sequences whose window caches are kept at once.
+        num_pages: pages of `PAGE_SIZE` positions in each global-attention cache.
+    Raises:
+        ConfigError: an argument cannot work.
+        CheckpointError: a tensor is missing or has the wrong shape.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, weights: WeightKind, threads: int | None, num_slots: int, num_pages: int
+    ):
+        _check_arguments(weights, threads, num_slots, num_pages)
+        self.config: ModelConfig = checkpoint.config
+        self.num_slots = num_slots
+        self.num_pages = num_pages
+        shape = _model_shape(self.config)
+        count = default_threads() if threads is None else threads
+        try:
+            self._model = _native.Model(shape, weights, count, num_slots, num_pages, os.environ.get("OPENMIMO_ISA", ""))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        _load(self._model, checkpoint)
+
+    @property
+    def instruction_set(self) -> str:
+        """The table of kernels in use: portable, avx2 or avx512."""
+        return self._model.instruction_set
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory held by packed weights."""
+        return self._model.weight_bytes
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory reserved for keys and values; the system hands it out when it is first written."""
+        return self._model.cache_bytes
+
+    def forward(self, batch: Batch) -> StepResult:
+        """Run the trunk over the batch's rows.
+
+        Args:
+            batch: new tokens, see `Batch`.
+        Returns:
+            Logits of the wanted rows and the trunk state of every row.
+        Raises:
+            ValueError: an array has the wrong type or shape, or an id, page, slot or position is out of range.
+        """
+        logits_BV = np.empty((len(batch.wanted_B), self.config.vocab_size), np.float32)
+        hidden_TC = np.empty((len(batch.token_ids_T), self.config.hidden_size), np.float32)
+        self._model.forward(*_arrays(batch), logits_BV, hidden_TC)
+        return StepResult(logits_BV, hidden_TC)
+
+    def commit(self, keep_N: np.ndarray) -> None:
+        """Keep the first keep_N[n] rows of each sequence of the last `forward` in the window caches.
+
+        Args:
+            keep_N: int32 [N], from 0 to that sequence's rows.
+        Raises:
+            ValueError: a wrong type, length or value, or no `forward` came before.
+        """
+        self._model.commit(_int32("keep_N", keep_N, 1))
+
+    def draft(self, head: int, batch: Batch, hidden_TC: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
+        """Run one MTP head.
+
+        Args:
+            head: 0-based MTP head.
+            batch: row at position i carries the token x_(i+1+head).
+            hidden_TC: float32 [T, C], trunk state of position i for the row at position i.
+            keep_N: int32 [N], leading rows of each sequence that stay in the head's window cache.
+        Returns:
+            float32 [B, V], logits of the wanted rows.
+        Raises:
+            ValueError: as `forward`, or there is no such head.
+        """
+        if hidden_TC.dtype != np.float32 or hidden_TC.shape != (len(batch.token_ids_T), self.config.hidden_size):
+            raise ValueError(
+                f"hidden_TC is {hidden_TC.dtype} {list(hidden_TC.shape)}, it must be float32 "
+                f"[{len(batch.token_ids_T)}, {self.config.hidden_size}]: the trunk state of every row"
+            )
+        logits_BV = np.empty((len(batch.wanted_B), self.config.vocab_size), np.float32)
+        self._model.draft(
+            head, *_arrays(batch), np.ascontiguousarray(hidden_TC), _int32("keep_N", keep_N, 1), logits_BV
+        )
+        return logits_BV
+
+
+def _check_arguments(weights: str, threads: int | None, num_slots: int, num_pages: int) -> None:
+    if weights not in _KINDS:
+        raise ConfigError(f"weights={weights!r} must be one of {', '.join(_KINDS)}")
+    if threads is not None and not 1 <= threads <= 256:
+        raise ConfigError(f"threads={threads} must be from 1 to 256, or None for one for each processor")
+    for name, value in (("num_slots", num_slots), ("num_pages", num_pages)):
+        if not 1 <= value < 2**31:
+            raise ConfigError(f"{name}={value} must be at least 1")
+
+
+def _layer_shape(config: ModelConfig, layer: LayerConfig) -> _native.LayerShape:
+    return _native.LayerShape(
+        window=-1 if layer.window is None else layer.window,
+        is_sparse=layer.is_sparse,
+        heads=layer.num_attention_heads,
+        kv_heads=layer.num_key_value_heads,
+        k_dim=layer.head_dim,
+        v_dim=layer.v_head_dim,
+        rotary_dims=layer.rotary_dims,
+        rope_theta=layer.rope_theta,
+        has_sink=layer.has_sink,
+        has_bias=config.attention_bias,
+    )
+
+
+def _model_shape(config: ModelConfig) -> _native.ModelShape:
+    shape = _native.ModelShape()
+    shape.is_v2 = config.family == "v2"
+    shape.vocab = config.vocab_size
+    shape.hidden = config.hidden_size
+    shape.dense_hidden = config.intermediate_size
+    shape.expert_hidden = config.moe_intermediate_size
+    shape.max_positions = config.max_position_embeddings
+    shape.layers = [_layer_shape(config, layer) for layer in config.layers]
+    shape.mtp_layer = _layer_shape(config, config.mtp_layer)
+    shape.num_mtp_layers = config.num_mtp_layers
+    shape.mtp_reads_post_norm = config.mtp_trunk_state == "post_norm"
+    shape.is_tied = config.tie_word_embeddings
+    shape.norm_eps = config.rms_norm_eps
+    shape.value_scale = config.attention_value_scale
+    shape.router = _native.RouterShape(
+        experts=config.n_routed_experts,
+        chosen=config.num_experts_per_tok,
+        groups=config.n_group,
+        groups_kept=config.topk_group,
+        normalise=config.norm_topk_prob,
+        scale=config.routed_scaling_factor,
+    )
+    return shape
+
+
+def _load(model: _native.Model, checkpoint: Checkpoint) -> None:
+    """One tensor at a time: the engine packs it and this process keeps no second copy."""
+    for name in model.tensor_names():
+        try:
+            codes = checkpoint.quantized(name) if model.takes_codes(name) else None
+            if codes is not None:
+                model.set_codes(name, np.ascontiguousarray(codes[0]), np.ascontiguousarray(codes[1], np.float32))
+            else:
+                model.set(name, np.ascontiguousarray(checkpoint.load(name), np.float32))
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(f"{checkpoint.folder}: {error}") from error
+
+
+def _arrays(batch: Batch) -> tuple[np.ndarray, ...]:
+    return (
+        _int32("token_ids_T", batch.token_ids_T, 1),
+        _int32("starts_N1", batch.starts_N1, 1),
+        _int32("first_N", batch.first_N, 1),
+        _int32("slots_N", batch.slots_N, 1),
+        _int32("pages_NP", batch.pages_NP, 2),
+        _int32("wanted_B", batch.wanted_B, 1),
+    )
+
+
+def _int32(name: str, array: np.ndarray, ndim: int) -> np.ndarray:
+    if array.dtype != np.int32 or array.ndim != ndim:
+        raise ValueError(f"{name} is {array.dtype} with {array.ndim} axes, it must be int32 with {ndim}")
+    return np.ascontiguousarray(array)
+
+
+assert PAGE_SIZE == _native.BLOCK, "a page of the batch protocol is a block of the C++ caches"
