@@ -68,14 +68,9 @@ class HeadState:
         return self._first + self._end - self._begin
 
     @property
-    def num_pending(self) -> int:
-        """Positions whose rows are not final in some head."""
-        return self.end - min(self.num_final)
-
-    @property
     def room(self) -> int:
         """States that can still be saved before heads must catch up."""
-        return self._saved_SC.shape[0] - self.num_pending
+        return self._saved_SC.shape[0] - (self.end - min(self.num_final))
 
     def save(self, hidden_TC: np.ndarray) -> None:
         """Append the trunk states of newly cached positions."""
@@ -109,6 +104,8 @@ class Drafter:
         num_ids: tokens that may be proposed (rows of the embedding past the tokenizer's are not).
         num_heads: heads in use for drafting.
         chunk_rows: most rows that a prefill step appends.
+    Attributes:
+        is_behind: the last proposal had to run more rows than usual, for heads that had not been used for long.
     """
 
     def __init__(self, backend: Backend, num_ids: int, num_heads: int, chunk_rows: int):
@@ -116,6 +113,7 @@ class Drafter:
         self.num_ids = num_ids
         self.num_heads = num_heads
         self.chunk_rows = chunk_rows
+        self.is_behind = False
         self._packer = Packer()
 
     def start(self, request: Request) -> None:
@@ -141,6 +139,7 @@ class Drafter:
         Returns: drafts made for each; fewer where a request is about to reach its length.
         """
         counts = [_drafts_for(request, num_drafts) for request in requests]
+        self.is_behind = False
         for head in range(max(counts, default=0)):
             self._draft(head, [request for request, count in zip(requests, counts, strict=True) if count > head])
         return counts
@@ -149,7 +148,9 @@ class Drafter:
         last_rows, row = [], -1
         for request in requests:
             assert request.heads is not None
-            row += request.num_cached - request.heads.num_final[head]
+            num_rows = request.num_cached - request.heads.num_final[head]
+            self.is_behind = self.is_behind or num_rows > 2 * self.num_heads + 2
+            row += num_rows
             last_rows.append(row)
         logits_BV = self._run(head, requests, [request.num_cached for request in requests], last_rows)
         for request, token in zip(requests, logits_BV[:, : self.num_ids].argmax(axis=1).tolist(), strict=True):

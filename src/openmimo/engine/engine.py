@@ -296,6 +296,6 @@ def _max_drafts(mtp: MtpChoice, num_heads: int) -> int:
 
 
 def _end_thread(worker: Worker, thread: threading.Thread) -> None:
-    worker.inbox.put(("close", None))
+    worker.inbox.put(("cancel", None))
     if thread is not threading.current_thread():
         thread.join()

@@ -1,5 +1,6 @@
 """Turns generated tokens into text that can be shown at once: whole characters, and never part of a stop string."""
 
+from openmimo.errors import RequestError
 from openmimo.tokenizer import Tokenizer
 
 __all__ = ["StopFilter", "TextStream"]
@@ -75,7 +76,12 @@ class TextStream:
             token_id: the next token of the text.
         Returns: text that can be shown now.
         """
-        return self._filter.feed(self._tokens.push(token_id)) if self._tokens is not None else ""
+        if self._tokens is None:
+            return ""
+        try:
+            return self._filter.feed(self._tokens.push(token_id))
+        except RequestError:  # a row of the embedding that the vocabulary leaves unused
+            return ""
 
     def finish(self) -> str:
         """Return what was held back: incomplete characters (as U+FFFD) and the beginnings of stop strings."""

@@ -18,7 +18,8 @@ from openmimo.errors import OpenMiMoError
 
 __all__ = ["Worker"]
 
-Message = tuple[Literal["add", "cancel", "close"], Request | None]
+Message = tuple[Literal["add", "cancel"], Request | None]
+"""What to do with a request; no request means to close."""
 
 
 class Worker:
@@ -58,12 +59,9 @@ class Worker:
         self._packer = Packer()
 
     def run(self) -> None:
-        """Work until a "close" message comes; then cancel what is left."""
+        """Work until the closing message comes; then cancel what is left."""
         while self._receive():
-            for request in self.scheduler.admit():
-                request.output.start_s = time.perf_counter()
-                self.drafter.start(request)
-            self._step(self.scheduler.plan())
+            self.step()
         for request in [*self.scheduler.running, *self.scheduler.waiting]:
             self._finish(request, "cancelled")
 
@@ -75,13 +73,32 @@ class Worker:
             elif self.inbox.empty():
                 return True
             kind, request = self.inbox.get()
-            if kind == "close":
+            if request is None:
                 return False
-            assert request is not None
-            if kind == "add":
-                self.scheduler.add(request)
-            elif not request.output.done.is_set():
-                self._finish(request, "cancelled")
+            self.take(kind, request)
+
+    def take(self, kind: Literal["add", "cancel"], request: Request) -> None:
+        """Handle a message.
+
+        Args:
+            kind: "add" puts the request in line, "cancel" ends it unless it is finished.
+            request: what it is about.
+        """
+        if kind == "add":
+            self.scheduler.add(request)
+        elif not request.output.done.is_set():
+            self._finish(request, "cancelled")
+
+    def step(self) -> None:
+        """Admit what fits and run one step of everything that runs. Failures end requests, never the loop."""
+        try:
+            for request in self.scheduler.admit():
+                request.output.start_s = time.perf_counter()
+                self.drafter.start(request)
+            self._run(self.scheduler.plan())
+        except Exception as error:  # whatever it is, the requests must hear of it and the loop must go on
+            for request in list(self.scheduler.running):
+                self._fail(request, error)
 
     def _check_idle(self) -> None:
         try:
@@ -89,18 +106,10 @@ class Worker:
         except OpenMiMoError as error:
             self.fault = error
 
-    def _step(self, plan: Plan) -> None:
-        try:
-            self._run(plan)
-        except Exception as error:  # whatever it is, the requests must hear of it and the loop must go on
-            for request in [*plan.decodes, *(request for request, _ in plan.prefills)]:
-                if not request.output.done.is_set():
-                    self._fail(request, error)
-
     def _run(self, plan: Plan) -> None:
         """Draft, run the trunk over all rows, choose tokens, commit, hand out."""
         begin_s = time.perf_counter()
-        is_only_decoding = not plan.prefills and not self._catch_up(plan.decodes)
+        is_ordinary = not self._catch_up(plan.decodes) and not plan.prefills
         counts = self.drafter.propose(plan.decodes, self.controller.choose(plan.decodes))
         rows = [count + 1 for count in counts] + [num_rows for _, num_rows in plan.prefills]
         requests = [*plan.decodes, *(request for request, _ in plan.prefills)]
@@ -114,24 +123,19 @@ class Worker:
             self.drafter.save(request, result.hidden_TC[start : start + num_kept])
             request.num_cached += num_kept
             start += num_rows
-        if is_only_decoding:
+        if is_ordinary and not self.drafter.is_behind:
             self.controller.saw_step(len(counts), max(counts), time.perf_counter() - begin_s)
         self._hand_out(requests, counts, wanted, chosen, result.logits_BV)
 
     def _catch_up(self, decodes: Sequence[Request]) -> bool:
         """Let heads that were not used for long catch up, before their saved trunk states fill the memory.
 
-        Returns whether that made this step slower than usual.
+        Returns whether any had to.
         """
-        is_late = False
-        for request in decodes:
-            if request.heads is None:
-                continue
-            if request.heads.room < self.max_drafts + 1:
-                self.drafter.catch_up(request)
-                is_late = True
-            is_late = is_late or request.heads.num_pending > 3 * (self.max_drafts + 1)
-        return is_late
+        full = [request for request in decodes if request.heads and request.heads.room < self.max_drafts + 1]
+        for request in full:
+            self.drafter.catch_up(request)
+        return bool(full)
 
     def _forward(self, requests: list[Request], rows: list[int], wanted: list[int]):
         tokens, firsts, wanted_rows, start = [], [], [], 0
