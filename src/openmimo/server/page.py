@@ -25,7 +25,7 @@ from openmimo.agent import (
 )
 from openmimo.chat import Message
 from openmimo.engine import DeltaStream, Engine, SamplingParams
-from openmimo.environments.home import LiveHome, floor_plan
+from openmimo.environments.home import LiveHome
 from openmimo.server.body import read_body
 from openmimo.server.problem import problem_body
 from openmimo.server.reply import timings
@@ -73,13 +73,11 @@ class SharedHome:
 
     def plan(self) -> dict[str, Any]:
         """Return the rooms' rectangles and the devices' positions."""
-        with self._lock:
-            return floor_plan(self._home)
+        return self._home.floor_plan()
 
     def tools(self) -> list[dict[str, Any]]:
         """Return the tools on offer, in the OpenAI shape."""
-        with self._lock:
-            return list(self._home.tools())
+        return self._home.tools()
 
     def state(self) -> dict[str, Any]:
         """Return the home's state now."""

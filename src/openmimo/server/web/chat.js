@@ -1,0 +1,203 @@
+// The chat: sends a turn, shows what the agent does as it does it.
+
+import { postStream } from "./api.js";
+import { html, svg } from "./dom.js";
+
+const seconds = (ms) => (ms < 950 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+const say = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
+/** What a tool answered, in as few words as say it. */
+function resultText(result) {
+  if (typeof result === "string") return result;
+  if (typeof result.listing === "string") return result.listing;
+  if (Array.isArray(result.success)) return result.success.join("\n");
+  if (result.error) return result.message ? `${result.message} (${result.error})` : String(result.error);
+  return JSON.stringify(result, null, 1);
+}
+
+function statsText(timings) {
+  const parts = [];
+  if (timings.predicted_per_second) parts.push(`${Math.round(timings.predicted_per_second)} tok/s`);
+  if (timings.max_tokens_per_step > 1 && timings.steps) {
+    parts.push(`drafts ${timings.tokens_per_step.toFixed(1)} of ${timings.max_tokens_per_step}`);
+  }
+  parts.push(`${timings.predicted_n} tokens`, `first after ${seconds(timings.prompt_ms)}`);
+  if (timings.cache_n) parts.push(`${timings.cache_n}/${timings.cache_n + timings.prompt_n} cached`);
+  return parts.join(" · ");
+}
+
+/** A tool call from the moment it is written until its result is there. */
+class ToolCard {
+  constructor(call) {
+    this.state = html("span", { class: "state", "aria-label": "running" });
+    this.took = html("span", { class: "ms" });
+    this.result = html("pre", { class: "result" });
+    const given = Object.entries(call.arguments).map(([name, value]) =>
+      html("span", { class: "argument" }, html("i", {}, name), say(value)),
+    );
+    const head = html("div", { class: "call" }, this.state, html("code", {}, call.name), ...given, this.took);
+    this.node = html("div", { class: "card running" }, head, this.result);
+  }
+
+  finish(event) {
+    this.node.className = `card ${event.is_error ? "error" : "ok"}`;
+    this.state.setAttribute("aria-label", event.is_error ? "error" : "ok");
+    this.state.replaceChildren(mark(event.is_error ? "M6 6l12 12M18 6L6 18" : "M5 13l4.5 4.5L19 7"));
+    this.took.textContent = event.ms < 1 ? "<1 ms" : seconds(event.ms);
+    this.result.textContent = resultText(event.result);
+  }
+}
+
+function mark(path) {
+  return svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: path }));
+}
+
+/** One turn of the agent: thinking, cards, text and figures in the order in which they come. */
+class AgentTurn {
+  constructor() {
+    this.node = html("article", { class: "turn agent busy" });
+    this.cards = new Map();
+    this.text = "";
+    this.open = null; // what the next piece of text continues: "reasoning" or "content"
+  }
+
+  add(event) {
+    if (event.type === "reasoning") this.think(event.text);
+    else if (event.type === "content") this.write(event.text);
+    else if (event.type === "tool_call") this.callTool(event);
+    else if (event.type === "tool_result") this.cards.get(event.id)?.finish(event);
+    else if (event.type === "reply") this.count(event.timings);
+    else if (event.type === "done") this.conclude(event.reason);
+    else if (event.type === "error") this.fail(event.message);
+  }
+
+  think(text) {
+    if (this.open !== "reasoning") {
+      this.thought = html("p", { class: "thought" });
+      this.glance = html("span", { class: "glance" });
+      const summary = html("summary", {}, html("span", { class: "label" }, "Thought"), this.glance);
+      this.node.append(html("details", { class: "thinking" }, summary, this.thought));
+    }
+    this.open = "reasoning";
+    this.thought.append(text);
+    this.glance.textContent = this.thought.textContent;
+  }
+
+  write(text) {
+    if (this.open !== "content") {
+      this.paragraph = html("p", { class: "said" });
+      this.node.append(this.paragraph);
+    }
+    this.open = "content";
+    this.paragraph.append(text);
+    this.text += text;
+  }
+
+  callTool(event) {
+    const card = new ToolCard(event);
+    this.cards.set(event.id, card);
+    this.node.append(card.node);
+    this.open = null;
+  }
+
+  count(timings) {
+    this.stats ??= html("p", { class: "stats" });
+    this.stats.textContent = statsText(timings);
+    this.node.append(this.stats);
+    this.open = null;
+  }
+
+  conclude(reason) {
+    this.node.classList.remove("busy");
+    if (this.stats) this.node.append(this.stats);
+    if (reason === "length") this.fail("The reply was cut: it grew too long.");
+    if (reason === "max_rounds") this.fail("Stopped: the model kept calling tools.");
+  }
+
+  fail(message) {
+    this.node.classList.remove("busy");
+    this.node.append(html("p", { class: "problem" }, message));
+  }
+}
+
+export class Chat {
+  constructor(parts) {
+    Object.assign(this, parts);
+    this.turns = [];
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.ask(this.prompt.value);
+    });
+    this.prompt.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        this.ask(this.prompt.value);
+      }
+    });
+    this.prompt.addEventListener("input", () => this.fit());
+    this.stop.addEventListener("click", () => this.leaving?.abort());
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.leaving?.abort());
+  }
+
+  /** Offer things to say. */
+  suggest(examples) {
+    const buttons = examples.map((text) => html("button", { type: "button", onclick: () => this.ask(text) }, text));
+    this.examples.replaceChildren(...buttons);
+  }
+
+  async ask(text) {
+    const content = text.trim();
+    if (!content || this.leaving) return;
+    this.welcome.remove();
+    this.prompt.value = "";
+    this.fit();
+    this.turns.push({ role: "user", content });
+    this.show(html("article", { class: "turn user" }, html("p", {}, content)));
+    await this.answer();
+  }
+
+  async answer() {
+    const turn = new AgentTurn();
+    this.show(turn.node);
+    this.setBusy(new AbortController());
+    try {
+      for await (const event of postStream("/agent", { messages: this.turns }, this.leaving.signal)) {
+        const isAtEnd = this.isAtEnd();
+        turn.add(event);
+        if (event.home) this.onHome(event.home);
+        if (event.type === "tool_call") this.onCall(event.arguments);
+        if (isAtEnd) this.scroll();
+      }
+    } catch (error) {
+      turn.fail(error.name === "AbortError" ? "Stopped." : error.message);
+    }
+    this.turns.push({ role: "assistant", content: turn.text });
+    this.setBusy(null);
+  }
+
+  setBusy(leaving) {
+    this.leaving = leaving;
+    this.send.hidden = Boolean(leaving);
+    this.stop.hidden = !leaving;
+    if (!leaving) this.prompt.focus({ preventScroll: true });
+  }
+
+  show(node) {
+    this.log.append(node);
+    this.scroll();
+  }
+
+  isAtEnd() {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
+  }
+
+  scroll() {
+    this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  fit() {
+    this.prompt.style.height = "auto";
+    this.prompt.style.height = `${Math.min(this.prompt.scrollHeight, 160)}px`;
+  }
+}
