@@ -48,83 +48,169 @@ def _occurs(pattern: str, content: str) -> bool:
     return re.search(rf"(?<!\w)(?:{pattern})(?!\w)", content, re.IGNORECASE) is not None
 
 
+# What a reply says when it declines; no answer about a present device may hold it.
+_REFUSALS = (r"there (?:is|are) no(?! motion)", r"(?:cannot|can't|could not) find", "no tool", "which one")
 _OPPOSITE = {"on": "off", "off": "on", "open": "closed", "closed": "open", "locked": "unlocked", "unlocked": "locked"}
 
 
 def after_tool(result: dict[str, Any]) -> str:
-    """Say what a tool result says: a sentence per device, or what went wrong."""
+    """Say what a tool result says.
+
+    Args:
+        result: what `call_tool` returned.
+    Returns:
+        One sentence per device, or one that says what went wrong.
+    """
     if "error" in result:
         return f"That did not work: {result['message']}."
     return " ".join("The {} is {}.".format(*item.split(": ", 1)) for item in result["success"])
 
 
 def after_tools(results: Sequence[dict[str, Any]]) -> str:
-    """Say what several tool results say, in order."""
+    """Say what several tool results say.
+
+    Args:
+        results: what `call_tool` returned, in the order of the calls.
+    Returns:
+        Their sentences in the same order.
+    """
     return " ".join(after_tool(result) for result in results)
 
 
 def state_answer(home: Home, device: Device) -> Answer:
-    """ "The blind is open at 40%." """
+    """Tell a device's state.
+
+    Args:
+        home: the home.
+        device: the device asked about.
+    Returns:
+        Such as "The blind is open at 40%."
+    """
     said = device.said(home.rooms[device.area])
     numbers = re.findall(r"\d[\d.]*", said)
     words = [word for word in re.findall(r"[a-z]+", said) if word in _OPPOSITE or word in ("opening", "closing")]
     wrong = [_OPPOSITE[word] for word in words if word in _OPPOSITE]
     others = _other_names(home, [device])
-    return Answer(f"The {device.name} is {said}.", tuple(numbers or words), tuple(wrong) + others)
+    return Answer(f"The {device.name} is {said}.", tuple(numbers or words), (*wrong, *others, *_REFUSALS))
 
 
 def yes_no_answer(home: Home, device: Device, asked: str) -> Answer:
-    """ "Yes, the front door is locked." or "No, the kettle is off." """
+    """Confirm or deny a device's state.
+
+    Args:
+        home: the home.
+        device: the device asked about.
+        asked: the state word in the question.
+    Returns:
+        Such as "Yes, the front door is locked." or "No, the kettle is off."
+    """
     word = device.word()
     yes, no = ("yes", "no") if word == asked else ("no", "yes")
-    wrong = (no, _OPPOSITE[word], *_other_names(home, [device]))
-    return Answer(f"{yes.capitalize()}, the {device.name} is {word}.", (yes,), wrong)
+    wrong = (no, _OPPOSITE[word], *_other_names(home, [device]), *_REFUSALS)
+    return Answer(f"{yes.capitalize()}, the {device.name} is {word}.", (rf"\A\W*{yes}",), wrong)
 
 
 def temperature_answer(home: Home, device: Device) -> Answer:
-    """ "It is 19 °C in the bedroom." """
+    """Tell how warm a room is.
+
+    Args:
+        home: the home.
+        device: the thermometer or thermostat that tells.
+    Returns:
+        Such as "It is 19 °C in the bedroom."
+    """
     degrees = round(home.rooms[device.area].temperature_c)
-    return Answer(f"It is {degrees} °C {in_area(device.area)}.", (rf"(?<![-\d.]){degrees}",))
+    return Answer(
+        f"It is {degrees} °C {in_area(device.area)}.", (rf"(?<![-\d.]){degrees}",), _other_areas(home, device)
+    )
 
 
 def humidity_answer(home: Home, device: Device) -> Answer:
-    """ "The humidity in the bathroom is 45%." """
+    """Tell how humid a room is.
+
+    Args:
+        home: the home.
+        device: the hygrometer.
+    Returns:
+        Such as "The humidity in the bathroom is 45%."
+    """
     percent = device.state_text(home.rooms[device.area]).rstrip("%")
-    return Answer(f"The humidity {in_area(device.area)} is {percent}%.", (percent,))
+    return Answer(f"The humidity {in_area(device.area)} is {percent}%.", (percent,), _other_areas(home, device))
 
 
-def motion_answer(device: Device) -> Answer:
-    """ "Yes, there is motion in the hall." or "No, there is no motion in the hall." """
+def motion_answer(home: Home, device: Device) -> Answer:
+    """Tell whether something moves in a room.
+
+    Args:
+        home: the home.
+        device: the motion sensor.
+    Returns:
+        "Yes, there is motion in the hall." or "No, there is no motion in the hall."
+    """
+    others = (*_other_areas(home, device), *_REFUSALS)
     if device.word() == "detected":
-        return Answer(f"Yes, there is motion {in_area(device.area)}.", ("yes",), ("no",))
-    return Answer(f"No, there is no motion {in_area(device.area)}.", ("no",), ("yes",))
+        return Answer(f"Yes, there is motion {in_area(device.area)}.", (r"\A\W*yes",), ("no", *others))
+    return Answer(f"No, there is no motion {in_area(device.area)}.", (r"\A\W*no",), ("yes", *others))
 
 
 def missing_answer(mention: Mention) -> Answer:
-    """ "There is no fan in the office." or "I cannot find the desk lamp." """
-    last_word = re.escape((mention.noun or mention.text).rsplit(" ", 1)[-1])
+    """Say that the home has no such device.
+
+    Args:
+        mention: how the request says it.
+    Returns:
+        "There is no fan in the office." where it gives an area, else "I cannot find the desk lamp."
+    """
     denial = r"no|not|cannot|can't|don't|doesn't|isn't"
-    required = (denial, last_word) + ((re.escape(mention.area),) if mention.area else ())
+    last_word = (mention.noun or mention.text).rsplit(" ", 1)[-1]
+    required = (denial, *(re.escape(word) for word in (last_word, mention.area, mention.nick) if word))
     if mention.area:
         return Answer(f"There is no {mention.noun} {in_area(mention.area)}.", required, ("tool",))
     return Answer(f"I cannot find the {mention.text}.", required, ("tool",))
 
 
 def unsupported_answer() -> Answer:
-    """The device is there, but the tool for it is not on offer."""
-    return Answer("I have no tool for that.", (r"no|not|cannot|can't|don't", r"tools?|able|support\w*|do that"))
+    """Say that the device is there, but the tool for it is not on offer.
+
+    Returns:
+        "I have no tool for that."
+    """
+    return Answer(
+        "I have no tool for that.",
+        (r"no|not|cannot|can't|don't", r"tools?|able|support\w*|do that"),
+        ("find", "there is no"),
+    )
 
 
 def which_answer(home: Home, devices: Sequence[Device]) -> Answer:
-    """ "Which one: ceiling light or desk lamp?" """
+    """Ask back.
+
+    Args:
+        home: the home.
+        devices: those that the request could mean, in listing order.
+    Returns:
+        Such as "Which one: ceiling light or desk lamp?"
+    """
     names = [device.name for device in devices]
     text = f"Which one: {', '.join(names[:-1])} or {names[-1]}?"
     return Answer(text, (*(re.escape(name) for name in names), r"which|do you mean"), _other_names(home, devices))
 
 
 def error_answer(result: dict[str, Any]) -> Answer:
-    """A call failed: say so."""
-    return Answer(after_tool(result), (r"not|cannot|can't|must|invalid|no|only|failed|error",))
+    """Say that a call failed.
+
+    Args:
+        result: the error that `call_tool` returned.
+    Returns:
+        "That did not work: " and the error's message.
+    """
+    return Answer(
+        after_tool(result), (r"not|cannot|can't|must|invalid|no|only|failed|error",), ("tools?", "find", "there is no")
+    )
+
+
+def _other_areas(home: Home, device: Device) -> tuple[str, ...]:
+    return tuple(re.escape(area) for area in home.rooms if area != device.area)
 
 
 def _other_names(home: Home, devices: Sequence[Device]) -> tuple[str, ...]:

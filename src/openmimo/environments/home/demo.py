@@ -59,7 +59,7 @@ def demo_home() -> Home:
         _device("binary_sensor", "window", "office window", "office", is_active=True),
         _device("sensor", "humidity sensor", "humidity sensor", "bathroom"),
     ]
-    rooms = {area: Room(temperature, heater_w=1500.0) for area, temperature in _TEMPERATURES_C.items()}
+    rooms = {area: Room(temperature, gains_w=300.0) for area, temperature in _TEMPERATURES_C.items()}
     return Home(devices, rooms, Weather(mean_c=7.0, swing_c=4.0), clock_s=(7 * 60 + 40) * 60.0)
 
 

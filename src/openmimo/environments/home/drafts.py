@@ -283,7 +283,7 @@ def _ask_area(scene: Scene, device: Device, intent: str) -> Draft | None:
     answer = {
         "ask_area_temperature": lambda: temperature_answer(scene.home, device),
         "ask_area_humidity": lambda: humidity_answer(scene.home, device),
-        "ask_area_motion": lambda: motion_answer(device),
+        "ask_area_motion": lambda: motion_answer(scene.home, device),
     }[intent]()
     return scene.phrase(intent, _area_slots(device.area), naming="area", rows=[device], answer=answer)
 

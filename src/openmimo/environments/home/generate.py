@@ -145,6 +145,7 @@ def _sample_room(rng: random.Random, area: str, outside_c: float) -> Room:
         capacity_j_k=rng.uniform(0.8e6, 3e6),
         loss_w_k=rng.uniform(10, 40),
         heater_w=rng.uniform(800, 2500),
+        gains_w=rng.uniform(50, 350),
         vapour_pa=rng.uniform(650, 1350),
     )
 

@@ -34,6 +34,7 @@ class Room:
         loss_w_k: heat lost per kelvin above the outside.
         neighbour_w_k: heat exchanged per kelvin with the mean of the other indoor rooms.
         heater_w: what the room's heater can give.
+        gains_w: steady heat from people, appliances and the sun.
         vapour_pa: water vapour pressure of the air, constant.
     """
 
@@ -42,6 +43,7 @@ class Room:
     loss_w_k: float = 25.0
     neighbour_w_k: float = 10.0
     heater_w: float = 1500.0
+    gains_w: float = 0.0
     vapour_pa: float = 1100.0
 
 
@@ -108,7 +110,7 @@ def _step(
     # Rooms exchange heat through one shared massless node, so what leaves one room arrives in the others.
     shared_c = sum(room.neighbour_w_k * room.temperature_c for room, _, _ in nodes) / coupling if coupling else 0.0
     for room, set_points, num_open in nodes:
-        heating_w = sum(_thermostat_w(room, set_point) for set_point in set_points)
+        heating_w = room.gains_w + sum(_thermostat_w(room, set_point) for set_point in set_points)
         loss_w = (room.loss_w_k + OPEN_WINDOW_W_K * num_open) * (room.temperature_c - outside_c)
         stored_j = (heating_w - loss_w + room.neighbour_w_k * (shared_c - room.temperature_c)) * step_s
         room.temperature_c += stored_j / room.capacity_j_k

@@ -1,0 +1,287 @@
+"""Tasks about homes: gold is right and nothing else is, splits are apart, words are known, drawing is fast."""
+
+import random
+import re
+import time
+from itertools import pairwise
+
+import pytest
+from small_home import small_home
+
+from openmimo.chat import Message, ToolCall
+from openmimo.environments import environment_names, make_environment
+from openmimo.environments.home import (
+    HomeEnvironment,
+    HomeTask,
+    generate,
+    grammar,
+    mentions,
+    sample_dialog,
+    sample_home,
+    sample_task,
+    sample_tasks,
+    split_of,
+)
+from openmimo.environments.home.drafts import KINDS
+from openmimo.environments.home.families import FAMILIES
+from openmimo.environments.home.grammar import families_of, say, words_of
+from openmimo.environments.home.words import is_held_out_pair
+
+ENVIRONMENT = HomeEnvironment()
+
+
+def score(task: HomeTask, replies: tuple[Message, ...]) -> float:
+    episode = ENVIRONMENT.start(task)
+    for reply in replies:
+        if reply.role == "assistant" and not episode.is_over:
+            episode.step(reply)
+    return episode.reward()
+
+
+def tasks_of(kind: str, split: str, count: int) -> list[HomeTask]:
+    return list(HomeEnvironment(weights={kind: 1.0}).tasks(split, 1, count))
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gold_scores_one_and_silence_scores_nothing(kind, split):
+    for task in tasks_of(kind, split, 60):
+        assert task.kind == kind
+        assert score(task, task.gold) == 1.0, task
+        assert score(task, ()) == 0.0, task
+        assert score(task, (Message("assistant"),)) == 0.0, task
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_gold_of_a_task_with_another_answer_scores_nothing(split):
+    rng = random.Random(5)
+    num_pairs = 0
+    for _ in range(60):
+        home = sample_home(rng, rng.randint(3, 14), split)
+        for task, other in pairwise(sample_tasks(rng, home, 8, split)):
+            if task.gold[0].reasoning == other.gold[0].reasoning or task.gold[-1].content == other.gold[-1].content:
+                continue
+            num_pairs += 1
+            assert score(task, other.gold) == 0.0, (task, other.request, other.gold)
+    assert num_pairs > 250
+
+
+def test_gold_reads_the_row_makes_the_call_and_says_the_result():
+    task = next(
+        task
+        for seed in range(400)
+        for task in [sample_task(random.Random(seed), small_home(), "named")]
+        if task.intent == "turn_off" and "ceiling light" in task.request
+    )
+    assert task.gold == (
+        Message(
+            "assistant",
+            reasoning="1. kitchen light: ceiling light, on 80%",
+            tool_calls=(ToolCall("HassTurnOff", {"name": "ceiling light"}, "call_0"),),
+        ),
+        Message("tool", '{"success": ["ceiling light: off"]}', tool_call_id="call_0"),
+        Message("assistant", "The ceiling light is off."),
+    )
+
+
+def test_reasoning_copies_rows_of_the_listing_in_order_or_says_none():
+    for task in ENVIRONMENT.tasks("train", 7, 300):
+        rows = task.system.split("\n")[1:]
+        assert [int(row.split(".")[0]) for row in rows] == list(range(1, len(rows) + 1))
+        copied = task.gold[0].reasoning.split("\n")
+        if task.kind == "missing":
+            assert copied == ["none"]
+        else:
+            assert [row for row in rows if row in copied] == copied
+        assert len(copied) == {"pair": 2}.get(task.kind, len(copied))
+
+
+def test_extra_commands_and_wrong_values_lose_the_reward():
+    home = small_home()
+    task = next(
+        task
+        for seed in range(400)
+        for task in [sample_task(random.Random(seed), home, "named")]
+        if task.intent == "set_position" and task.gold[0].tool_calls[0].arguments["position"] != 40
+    )
+    right = task.gold[0].tool_calls[0]
+    off_by_one = ToolCall(right.name, {**right.arguments, "position": (right.arguments["position"] + 1) % 100})
+    extra = ToolCall("HassTurnOff", {"name": "ceiling light"})
+    undo = ToolCall(right.name, {**right.arguments, "position": 40})
+    done = Message("assistant", "Done.")
+    assert score(task, (Message("assistant", tool_calls=(right,)), done)) == 1.0
+    assert score(task, (Message("assistant", tool_calls=(off_by_one,)), done)) == 0.0
+    assert score(task, (Message("assistant", tool_calls=(off_by_one, right)), done)) == 1.0
+    assert score(task, (Message("assistant", tool_calls=(right, undo)), done)) == 0.0
+    if "HassTurnOff" in [tool["function"]["name"] for tool in task.tools]:
+        assert score(task, (Message("assistant", tool_calls=(right, extra)), done)) == 0.0
+
+
+def test_answers_may_be_worded_otherwise_but_not_say_otherwise():
+    home = small_home()
+    tasks = [sample_task(random.Random(seed), home, "state", offered=("HassTurnOn",)) for seed in range(300)]
+    locked = next(task for task in tasks if task.intent == "ask_state" and "door" in task.request)
+    warm = next(task for task in tasks if task.intent == "ask_area_temperature" and "bedroom" in task.request)
+    for task, right, wrong in (
+        (locked, "It is locked.", "It is unlocked."),
+        (warm, "19 degrees", "119 degrees"),
+        (warm, "It is 19.", "It is 19 °C in the kitchen."),
+        (warm, "19 °C", "-19 °C"),
+    ):
+        assert score(task, (Message("assistant", right),)) == 1.0
+        assert score(task, (Message("assistant", wrong),)) == 0.0
+    touched = (Message("assistant", tool_calls=(ToolCall("HassTurnOn", {"name": "front door"}),)), locked.gold[-1])
+    assert score(locked, touched) == 0.0
+
+
+def test_an_episode_ends_after_an_answer_or_four_rounds():
+    task = tasks_of("named", "train", 1)[0]
+    episode = ENVIRONMENT.start(task)
+    again = Message("assistant", tool_calls=(ToolCall("Nothing", {}, "a"),) * 9)
+    results = episode.step(again)
+    assert [result.tool_call_id for result in results] == ["a"] * 9
+    assert "unknown_tool" in results[7].content
+    assert "too_many_calls" in results[8].content
+    assert len(episode.step(again)) == len(episode.step(again)) == 9
+    assert episode.step(again) == []
+    with pytest.raises(ValueError, match="start the task again"):
+        episode.step(again)
+    answered = ENVIRONMENT.start(task)
+    assert answered.step(Message("assistant", "Hello.")) == []
+    assert answered.is_over
+
+
+def test_the_same_seed_gives_the_same_tasks_and_ids():
+    first, again = (list(ENVIRONMENT.tasks("eval", 3, 100)) for _ in range(2))
+    other = list(ENVIRONMENT.tasks("eval", 4, 100))
+    assert [(task.id, task.messages, task.tools, task.gold) for task in first] == [
+        (task.id, task.messages, task.tools, task.gold) for task in again
+    ]
+    assert len({task.id for task in first + other}) == 200
+
+
+def test_homes_and_arrangements_of_the_splits_are_apart():
+    train, held_out = (list(ENVIRONMENT.tasks(split, 0, 1500)) for split in ("train", "eval"))
+    assert {split_of(task.home.devices) for task in train} == {"train"}
+    assert {split_of(task.home.devices) for task in held_out} == {"eval"}
+    assert not {task.family for task in train} & {task.family for task in held_out}
+    assert {task.intent for task in held_out} == {task.intent for task in train} == set(FAMILIES)
+
+
+def test_training_homes_never_use_a_held_out_area_and_noun_as_a_name():
+    rng = random.Random(2)
+    names = {
+        split: [
+            is_held_out_pair(device.area, device.noun.text)
+            for _ in range(400)
+            for device in sample_home(rng, 8, split).devices
+            if device.name == f"{device.area} {device.noun.text}"
+        ]
+        for split in ("train", "eval")
+    }
+    assert not any(names["train"])
+    assert 0.08 < sum(names["eval"]) / len(names["eval"]) < 0.22
+
+
+@pytest.mark.parametrize("intent", sorted(FAMILIES))
+def test_every_intent_keeps_families_to_learn_and_holds_some_out_in_known_words(intent):
+    train, held_out = families_of(intent, "train"), families_of(intent, "eval")
+    assert len(train) >= 8
+    assert len(held_out) >= 2
+    assert 0.12 <= len(held_out) / (len(train) + len(held_out)) <= 0.25
+    assert set().union(*map(words_of, held_out)) <= set().union(*map(words_of, train))
+
+
+def test_every_word_of_held_out_requests_and_answers_occurs_in_training(monkeypatch):
+    monkeypatch.setattr(grammar, "TYPO_SHARE", 0.0)
+    monkeypatch.setattr(generate, "invent_word", lambda rng: "blorpo")
+    monkeypatch.setattr(mentions, "invent_word", lambda rng: "zintak")
+
+    def words(split: str, count: int) -> set[str]:
+        tasks = HomeEnvironment().tasks(split, 0, count)
+        texts = (text for task in tasks for text in (task.system, task.request, *(m.content for m in task.gold)))
+        return {word for text in texts for word in re.findall(r"[a-z]+(?:'(?!s)[a-z]+)?", text.lower())}
+
+    assert words("eval", 700) <= words("train", 2500)
+
+
+def test_typos_stay_out_of_names_and_values():
+    family = next(family for family in families_of("set_brightness", "train") if len(family.parts) >= 4)
+    slots = {"d": "the blorpo lamp", "n": "blorpo lamp", "v": "47%"}
+    texts = [say(random.Random(seed), family, slots) for seed in range(2000)]
+    assert all(("blorpo lamp" in text.lower()) and "47%" in text for text in texts)
+    assert len(set(texts)) > 100
+
+
+def test_requests_vary():
+    tasks = list(ENVIRONMENT.tasks("train", 11, 500))
+    assert len({task.request for task in tasks}) > 490
+    assert len({task.family for task in tasks}) > 200
+
+
+def test_a_full_name_in_the_request_is_named_and_an_alias_is_not():
+    for task in tasks_of("named", "train", 100):
+        assert task.gold[0].tool_calls[0].arguments["name"] in task.request.lower()
+        assert task.naming in ("full", "bare", "nickname")
+    namings = set()
+    for task in tasks_of("alias", "train", 200):
+        assert task.gold[0].tool_calls[0].arguments["name"] not in re.sub(r"^\W+", "", task.request.lower()) or (
+            task.naming in ("area", "alias")
+        )
+        namings.add(task.naming)
+    assert namings == {"alias", "area", "noun", "person"}
+
+
+def test_tasks_of_one_home_share_system_and_tools():
+    rng = random.Random(4)
+    tasks = sample_tasks(rng, sample_home(rng, 9), 30)
+    assert len({task.system for task in tasks}) == 1
+    assert all(task.tools == tasks[0].tools for task in tasks)
+
+
+def test_a_dialog_shows_the_earlier_exchange_and_the_listing_after_it():
+    rng = random.Random(8)
+    num_changed = 0
+    for _ in range(100):
+        home = sample_home(rng, 6)
+        before = home.state()
+        task = sample_dialog(rng, home)
+        roles = [message.role for message in task.messages]
+        assert roles[:3] == ["system", "user", "assistant"]
+        assert roles[-2:] == ["assistant", "user"]
+        assert not any(message.reasoning for message in task.messages)
+        assert home.state() == before
+        num_changed += task.home.commanded() != home.commanded()
+        assert task.system == task.home.system_content()
+        assert score(task, task.gold) == 1.0
+    assert num_changed > 40
+
+
+def test_a_home_without_such_a_task_says_so():
+    home = small_home()
+    home.devices = home.devices[4:6]  # A thermometer and a window: nothing to switch.
+    with pytest.raises(ValueError, match="no task of kind named"):
+        sample_task(random.Random(0), home, "named")
+    with pytest.raises(ValueError, match="choose from named, alias"):
+        sample_task(random.Random(0), home, "named ones")
+    assert {task.kind for task in sample_tasks(random.Random(0), home, 20)} <= {"state", "missing", "area"}
+
+
+def test_home_is_registered():
+    assert "home" in environment_names()
+    assert make_environment("home").name == "home"
+    with pytest.raises(ValueError, match="choose from home"):
+        make_environment("castle")
+
+
+def test_drawing_a_task_takes_well_under_a_millisecond():
+    rng = random.Random(0)
+    home = sample_home(rng, 10)
+    assert min(_timed(lambda: sample_tasks(rng, home, 6)) for _ in range(30)) / 6 < 1e-3
+    assert min(_timed(lambda: sample_home(rng, 10)) for _ in range(30)) < 1e-3
+
+
+def _timed(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
