@@ -7,6 +7,7 @@ tokenizer.json and tokenizer_config.json.
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -217,13 +218,24 @@ class Checkpoint:
         codes = unpack_q8(self.stored(f"{name}_packed"), self._shapes[name][1])
         return codes, self.stored(f"{name}_scale").astype(np.float32)
 
+    def num_bytes_by_dtype(self) -> dict[str, int]:
+        """Count what the model's tensors take on disk.
+
+        Returns: bytes by safetensors dtype, most first; headers and unused tensors are left out.
+        """
+        stored = {part for name in self._shapes for part in self._parts(self._stored_name(name))}
+        entries = [self._files[name].entries[name] for name in stored]
+        sizes: Counter[str] = Counter()
+        for entry in entries:
+            sizes[NAMES[entry.dtype]] += entry.end - entry.begin
+        return dict(sizes.most_common())
+
     def num_bytes(self) -> int:
         """Count what the model's tensors take on disk.
 
-        Returns: bytes of data, headers and unused tensors left out.
+        Returns: bytes of data in all.
         """
-        stored = {part for name in self._shapes for part in self._parts(self._stored_name(name))}
-        return sum(entry.end - entry.begin for entry in (self._files[name].entries[name] for name in stored))
+        return sum(self.num_bytes_by_dtype().values())
 
     def _stored_name(self, name: str) -> str:
         is_tied = self.config.tie_word_embeddings and name == "lm_head.weight"
@@ -262,7 +274,7 @@ class Checkpoint:
             elif NAMES[entry.dtype] not in dtypes:
                 yield f"{where} is stored as {NAMES[entry.dtype]}, which must be {' or '.join(dtypes)}"
             elif part.endswith("_shape") and tuple(self.stored(part)) != self._shapes[name]:
-                yield f"{where} says {list(map(int, self.stored(part)))}, config.json asks for {list(self._shapes[name])}"
+                yield f"{where} says {self.stored(part).tolist()}, config.json asks for {list(self._shapes[name])}"
 
 
 def _map_files(folder: Path) -> dict[str, TensorFile]:

@@ -12,10 +12,31 @@ from typing import Any, Literal
 
 from openmimo.errors import CheckpointError, ConfigError
 
-__all__ = ["LayerConfig", "ModelConfig", "parse_config", "read_config"]
+__all__ = [
+    "LayerConfig",
+    "ModelConfig",
+    "ParameterCount",
+    "count_parameters",
+    "flops_per_token",
+    "kv_bytes",
+    "layer_kv_bytes",
+    "parse_config",
+    "read_config",
+]
 
 WindowReading = Literal["past", "inclusive"]
 TrunkState = Literal["pre_norm", "post_norm"]
+
+# Far above every published model, far below what would take memory before a tensor is looked at.
+LIMITS = {"num_hidden_layers": 1024, "n_routed_experts": 4096, "num_nextn_predict_layers": 64}
+# Keys that would change the arithmetic, with the values that mean what this package computes.
+FIXED = {
+    "hidden_act": ("silu",),
+    "scoring_func": ("sigmoid",),
+    "topk_method": ("noaux_tc",),
+    "n_shared_experts": (0,),
+    "use_sliding_window": (False,),
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +125,7 @@ def read_config(
         raise CheckpointError(
             f"{folder} has no config.json: give a checkpoint folder (config.json, *.safetensors)"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
     return parse_config(published, num_mtp_layers, window, mtp_trunk_state)
 
@@ -130,6 +151,7 @@ def parse_config(
     if not isinstance(published, Mapping):
         raise ConfigError(f"config.json must hold an object, not {type(published).__name__}")
     keys = _Keys(published)
+    keys.fixed()
     model_type = published.get("model_type")
     if model_type in ("mimo_v2_flash", "mimo_v2"):
         config = _parse_v2(keys, num_mtp_layers, window, mtp_trunk_state)
@@ -153,16 +175,17 @@ class _Keys:
             value = default
         if value is None:
             raise ConfigError(f"config.json has no {key!r}, which this model_type needs")
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-            raise ConfigError(f"config.json: {key}={value!r} must be an integer from 0 to 2^31-1")
+        limit = LIMITS.get(key, 2**31 - 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
+            raise ConfigError(f"config.json: {key}={value!r} must be an integer from 0 to {limit}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
         value = self.published.get(key)
         if value is None:
             value = default
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"config.json: {key}={value!r} must be a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
+            raise ConfigError(f"config.json: {key}={value!r} must be a number of ordinary size")
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
@@ -176,6 +199,15 @@ class _Keys:
         if not isinstance(value, list) or len(value) != length or any(item not in (0, 1) for item in value):
             raise ConfigError(f"config.json: {key} must be a list of {length} zeros and ones, one for each layer")
         return value
+
+    def fixed(self) -> None:
+        for key, allowed in FIXED.items():
+            value = self.published.get(key)
+            if value is not None and value not in allowed:
+                raise ConfigError(f"config.json: {key}={value!r} is not supported: it must be {allowed[0]!r}")
+        scaling = self.published.get("rope_scaling")
+        if scaling and not (isinstance(scaling, Mapping) and set(scaling.values()) == {"default"}):
+            raise ConfigError(f"config.json: rope_scaling={scaling!r} is not supported: it must be null")
 
     def eos(self) -> tuple[int, ...]:
         value = self.published.get("eos_token_id")
@@ -295,11 +327,138 @@ def _validate(config: ModelConfig) -> None:
                 f"config.json: head_dim={layer.head_dim} with {layer.rotary_dims} rotated dims cannot work: "
                 "the rotated dims must be even and at most head_dim"
             )
-        if layer.window is not None and layer.window < 0:
-            raise ConfigError("config.json: sliding_window must be at least 1")
+        is_used = layer is not config.mtp_layer or config.num_mtp_layers > 0
+        if is_used and layer.window is not None and layer.window < 1:
+            raise ConfigError("config.json: sliding_window must let a token see at least one before it")
+        if layer.rope_theta <= 0:
+            raise ConfigError(f"config.json: rope_theta={layer.rope_theta} must be above 0")
+    if config.rms_norm_eps <= 0:
+        raise ConfigError(f"config.json: the norm epsilon {config.rms_norm_eps} must be above 0")
+    if any(not 0 <= token_id < config.vocab_size for token_id in config.eos_token_ids):
+        raise ConfigError(f"config.json: eos_token_id must be below vocab_size={config.vocab_size}")
     if any(layer.is_sparse for layer in config.layers):
         experts, chosen = config.n_routed_experts, config.num_experts_per_tok
         if not 1 <= chosen <= experts or config.moe_intermediate_size < 1:
             raise ConfigError(f"config.json: num_experts_per_tok={chosen} must be from 1 to n_routed_experts={experts}")
         if config.n_group < 1 or experts % config.n_group or not 1 <= config.topk_group <= config.n_group:
             raise ConfigError(f"config.json: n_group={config.n_group} must divide n_routed_experts={experts}")
+
+
+# What a model costs.
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """How many numbers a model has, and how many one token uses.
+
+    Attributes:
+        trunk: all of the trunk with embedding and head (once if they are tied).
+        mtp: all multi-token-prediction blocks; they borrow embedding and head.
+        active: used by one token in the trunk, without embedding and head.
+        embedding: the embedding table; the head has as many.
+        tables: embedding and head together, once if they are tied.
+    """
+
+    trunk: int
+    mtp: int
+    active: int
+    embedding: int
+    tables: int
+
+    @property
+    def total(self) -> int:
+        """Trunk and MTP blocks."""
+        return self.trunk + self.mtp
+
+    @property
+    def active_with_head(self) -> int:
+        """What one decoded token multiplies by."""
+        return self.active + self.embedding
+
+    @property
+    def active_with_both(self) -> int:
+        """The usual headline figure: embedding and head counted as used."""
+        return self.active + self.tables
+
+
+def count_parameters(config: ModelConfig) -> ParameterCount:
+    """Count a model's parameters, norms, sinks and router biases included.
+
+    Args:
+        config: the model's shape.
+    Returns: the counts.
+    """
+    hidden = config.hidden_size
+    expert = 3 * hidden * config.moe_intermediate_size
+    dense = 3 * hidden * config.intermediate_size
+    num_experts = config.n_routed_experts
+    shared = hidden  # the final norm
+    for layer in config.layers:
+        shared += (
+            _attention_parameters(layer, config) + 2 * hidden + (num_experts * hidden if layer.is_sparse else dense)
+        )
+    num_sparse = sum(layer.is_sparse for layer in config.layers)
+    embedding = config.vocab_size * hidden
+    tables = embedding if config.tie_word_embeddings else 2 * embedding
+    # One block has five norms and a projection from the embedding and the trunk state together.
+    block = _attention_parameters(config.mtp_layer, config) + dense + 5 * hidden + 2 * hidden * hidden
+    return ParameterCount(
+        # A router also has one correction bias for each expert, which only steers the choice.
+        trunk=shared + num_sparse * num_experts * (expert + 1) + tables,
+        mtp=config.num_mtp_layers * block,
+        active=shared + num_sparse * config.num_experts_per_tok * expert,
+        embedding=embedding,
+        tables=tables,
+    )
+
+
+def _attention_parameters(layer: LayerConfig, config: ModelConfig) -> int:
+    heads, kv_heads = layer.num_attention_heads, layer.num_key_value_heads
+    qkv = heads * layer.head_dim + kv_heads * (layer.head_dim + layer.v_head_dim)
+    sinks = heads if layer.has_sink else 0
+    biases = qkv if config.attention_bias else 0
+    return config.hidden_size * (qkv + heads * layer.v_head_dim) + biases + sinks
+
+
+def kv_bytes(config: ModelConfig, tokens: int, bytes_per_number: int = 2) -> int:
+    """Size the trunk's key-value cache of one sequence.
+
+    Args:
+        config: the model's shape.
+        tokens: cached positions; window layers keep only their window.
+        bytes_per_number: 2 for bf16, 4 for float32.
+    Returns: bytes; MTP blocks are not counted (`layer_kv_bytes` of `mtp_layer` gives one).
+    """
+    return sum(layer_kv_bytes(layer, tokens, bytes_per_number) for layer in config.layers)
+
+
+def layer_kv_bytes(layer: LayerConfig, tokens: int, bytes_per_number: int = 2) -> int:
+    """Size one layer's key-value cache of one sequence.
+
+    Args:
+        layer: the layer's shape.
+        tokens: cached positions.
+        bytes_per_number: 2 for bf16, 4 for float32.
+    Returns: bytes.
+    """
+    width = layer.num_key_value_heads * (layer.head_dim + layer.v_head_dim)
+    return width * _visible(layer, tokens) * bytes_per_number
+
+
+def flops_per_token(config: ModelConfig, context: int) -> int:
+    """Count the arithmetic of decoding one token without drafts.
+
+    Args:
+        config: the model's shape.
+        context: positions that global layers see.
+    Returns: floating-point operations, a multiply-add being two; norms and activations are left out.
+    """
+    attention = sum(
+        layer.num_attention_heads * (layer.head_dim + layer.v_head_dim) * _visible(layer, context)
+        for layer in config.layers
+    )
+    return 2 * (count_parameters(config).active_with_head + attention)
+
+
+def _visible(layer: LayerConfig, tokens: int) -> int:
+    return tokens if layer.window is None else min(tokens, layer.window)
