@@ -227,6 +227,19 @@ void bind_testing(nb::module_& m) {
           choose_kernels(isa.c_str()).silu_mul(gate.data(), up.data(), weight, n, y.data());
         },
         "isa"_a, "gate"_a, "up"_a, "weight"_a, "y"_a);
+  m.def("softmax",
+        [](const std::string& isa, const Out<float, 2>& scores, const In<std::int32_t, 1>& lo,
+           const In<std::int32_t, 1>& hi, const Out<float, 1>& max, const Out<float, 1>& sum,
+           const Out<float, 2>& acc) {
+          const std::size_t rows = scores.shape(0);
+          require(scores.shape(1) == kBlock && lo.size() == rows && hi.size() == rows && max.size() == rows &&
+                      sum.size() == rows && acc.shape(0) == rows && acc.shape(1) % kPanel == 0,
+                  "softmax needs scores [rows, 64], lo, hi, max, sum [rows], acc [rows, 16 n]");
+          choose_kernels(isa.c_str())
+              .softmax({scores.data(), static_cast<int>(rows), lo.data(), hi.data(), max.data(), sum.data(), acc.data(),
+                        acc.shape(1)});
+        },
+        "isa"_a, "scores"_a, "lo"_a, "hi"_a, "top"_a, "total"_a, "acc"_a);
   m.def("choose_experts",
         [](const RouterShape& shape, const In<float, 1>& logits, const In<float, 1>& correction) {
           require(logits.size() == static_cast<std::size_t>(shape.experts) && correction.size() == logits.size(),

@@ -192,7 +192,7 @@ def _load(model: _native.Model, checkpoint: Checkpoint) -> None:
             raise CheckpointError(f"{checkpoint.folder}: {error}") from error
 
 
-def _arrays(batch: Batch) -> tuple[np.ndarray, ...]:
+def _arrays(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return (
         _int32("token_ids_T", batch.token_ids_T, 1),
         _int32("starts_N1", batch.starts_N1, 1),

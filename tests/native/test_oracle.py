@@ -2,27 +2,27 @@
 
 import numpy as np
 import pytest
-from conftest import FLASH, SEVEN, Driver, logits, open_backend
+from native_cases import FLASH, SEVEN, Driver, load_expected, logits, open_backend
 
 TOLERANCE = 1e-4  # float32 sums in another order; observed differences stay below 1e-5
 
 
 @pytest.mark.parametrize("name", [FLASH, SEVEN])
-def test_logits_of_one_sequence_match_the_published_implementation(name, expected):
-    e = expected[name]
+def test_logits_of_one_sequence_match_the_published_implementation(name):
+    e = load_expected(name)
     got = logits(open_backend(name), e["seq.input_ids"].tolist())
     np.testing.assert_allclose(got, e["seq.logits"], rtol=0, atol=TOLERANCE)
 
 
-def test_logits_with_the_inclusive_window_match(expected):
-    e = expected[FLASH]
+def test_logits_with_the_inclusive_window_match():
+    e = load_expected(FLASH)
     got = logits(open_backend(FLASH, window="inclusive"), e["seq.input_ids"].tolist())
     np.testing.assert_allclose(got, e["seq.logits_window_inclusive"], rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", [FLASH, SEVEN])
-def test_ragged_batch_matches_the_published_implementation(name, expected):
-    e = expected[name]
+def test_ragged_batch_matches_the_published_implementation(name):
+    e = load_expected(name)
     rows = {b: e["batch.input_ids"][b, :n].tolist() for b, n in enumerate(e["batch.lengths"])}
     got = Driver(open_backend(name)).feed(rows)
     for b, n in enumerate(e["batch.lengths"]):
@@ -31,8 +31,8 @@ def test_ragged_batch_matches_the_published_implementation(name, expected):
 
 @pytest.mark.parametrize("name", [FLASH, SEVEN])
 @pytest.mark.parametrize("state", ["pre_norm", "post_norm"])
-def test_trunk_state_is_the_one_that_the_config_asks_for(name, state, expected):
-    e = expected[name]
+def test_trunk_state_is_the_one_that_the_config_asks_for(name, state):
+    e = load_expected(name)
     backend = open_backend(name, mtp_trunk_state=state)
     hidden = Driver(backend).feed({0: e["seq.input_ids"].tolist()})[0][1]
     want = e["seq.hidden"][-1] if state == "pre_norm" else e["seq.final_norm"]
@@ -42,8 +42,8 @@ def test_trunk_state_is_the_one_that_the_config_asks_for(name, state, expected):
 @pytest.mark.parametrize(("name", "head"), [(FLASH, 0), (FLASH, 1), (FLASH, 2), (SEVEN, 0)])
 @pytest.mark.parametrize("state", ["pre_norm", "post_norm"])
 @pytest.mark.parametrize("chunk", [100, 7, 1])
-def test_mtp_logits_match_the_published_implementation(name, head, state, chunk, expected):
-    e = expected[name]
+def test_mtp_logits_match_the_published_implementation(name, head, state, chunk):
+    e = load_expected(name)
     tokens = e["seq.input_ids"].tolist()
     backend = open_backend(name, mtp_trunk_state=state)
     driver = Driver(backend)
@@ -60,8 +60,8 @@ def test_mtp_logits_match_the_published_implementation(name, head, state, chunk,
 
 
 @pytest.mark.parametrize("name", [FLASH, SEVEN])
-def test_greedy_tokens_match_the_published_implementation(name, expected):
-    e = expected[name]
+def test_greedy_tokens_match_the_published_implementation(name):
+    e = load_expected(name)
     driver = Driver(open_backend(name))
     tokens = e["greedy.prompt"].tolist()
     got = []

@@ -1,0 +1,115 @@
+"""The C++ engine. Use `openmimo.native`, which explains the arguments; every array is C-contiguous."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
+
+BLOCK: int
+
+class LayerShape:
+    def __init__(
+        self,
+        *,
+        window: int,
+        is_sparse: bool,
+        heads: int,
+        kv_heads: int,
+        k_dim: int,
+        v_dim: int,
+        rotary_dims: int,
+        rope_theta: float,
+        has_sink: bool,
+        has_bias: bool,
+    ) -> None: ...
+
+class RouterShape:
+    def __init__(
+        self, *, experts: int, chosen: int, groups: int, groups_kept: int, normalise: bool, scale: float
+    ) -> None: ...
+
+class ModelShape:
+    is_v2: bool
+    vocab: int
+    hidden: int
+    dense_hidden: int
+    expert_hidden: int
+    max_positions: int
+    layers: list[LayerShape]
+    mtp_layer: LayerShape
+    num_mtp_layers: int
+    mtp_reads_post_norm: bool
+    is_tied: bool
+    norm_eps: float
+    value_scale: float
+    router: RouterShape
+    def __init__(self) -> None: ...
+
+class Model:
+    def __init__(
+        self,
+        shape: ModelShape,
+        weights: str,
+        threads: int,
+        num_slots: int,
+        num_pages: int,
+        instruction_set: str = "",
+    ) -> None: ...
+    @property
+    def instruction_set(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def cache_bytes(self) -> int: ...
+    def tensor_names(self) -> list[str]: ...
+    def takes_codes(self, name: str) -> bool: ...
+    def set(self, name: str, values: Float32) -> None: ...
+    def set_codes(self, name: str, codes: NDArray[np.int8], scales: Float32) -> None: ...
+    def forward(
+        self,
+        token_ids_T: Int32,
+        starts_N1: Int32,
+        first_N: Int32,
+        slots_N: Int32,
+        pages_NP: Int32,
+        wanted_B: Int32,
+        logits_BV: Float32,
+        hidden_TC: Float32,
+    ) -> None: ...
+    def commit(self, keep_N: Int32) -> None: ...
+    def draft(
+        self,
+        head: int,
+        token_ids_T: Int32,
+        starts_N1: Int32,
+        first_N: Int32,
+        slots_N: Int32,
+        pages_NP: Int32,
+        wanted_B: Int32,
+        hidden_TC: Float32,
+        keep_N: Int32,
+        logits_BV: Float32,
+    ) -> None: ...
+
+class _testing:
+    """Single kernels, for the test suite."""
+
+    @staticmethod
+    def has_instruction_set(name: str) -> bool: ...
+    @staticmethod
+    def matmul(isa: str, kind: str, x: Float32, w: Float32, y: Float32) -> None: ...
+    @staticmethod
+    def round_trip(kind: str, w: Float32, back: Float32) -> None: ...
+    @staticmethod
+    def rms_norm(isa: str, x: Float32, w: Float32, eps: float, y: Float32) -> None: ...
+    @staticmethod
+    def silu_mul(isa: str, gate: Float32, up: Float32, weight: float, y: Float32) -> None: ...
+    @staticmethod
+    def softmax(
+        isa: str, scores: Float32, lo: Int32, hi: Int32, top: Float32, total: Float32, acc: Float32
+    ) -> None: ...
+    @staticmethod
+    def choose_experts(shape: RouterShape, logits: Float32, correction: Float32) -> list[tuple[int, float]]: ...

@@ -1,0 +1,144 @@
+"""Each hot kernel of each instruction set against plain numpy in float64, or against numbers worked out by hand."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from native_cases import ISAS
+
+from openmimo import _native
+from openmimo.q8 import dequantize_q8, quantize_q8
+
+kernels = _native._testing
+RNG = np.random.default_rng(0)
+
+
+def random(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def matmul(isa: str, kind: str, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    y = np.zeros((len(x), len(w)), np.float32)
+    kernels.matmul(isa, kind, x, w, y)
+    return y
+
+
+def quantised(x: np.ndarray) -> np.ndarray:
+    """Activations as the q8 kernels see them: per 32 values one float32 scale of largest / 127."""
+    groups = np.pad(x, ((0, 0), (0, -x.shape[1] % 32))).reshape(len(x), -1, 32)
+    scale = np.abs(groups).max(axis=2, keepdims=True) / np.float32(127)
+    codes = np.rint(groups * (np.float32(1) / np.where(scale > 0, scale, 1)))
+    return (codes * scale).reshape(len(x), -1)[:, : x.shape[1]]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 7, 13])
+@pytest.mark.parametrize(("ins", "outs"), [(64, 64), (136, 80), (48, 7), (33, 130)])
+def test_matmul_matches_numpy(isa, rows, ins, outs):
+    x, w = random(rows, ins), random(outs, ins)
+    exact = x.astype(np.float64) @ w.T.astype(np.float64)
+    np.testing.assert_allclose(matmul(isa, "f32", x, w), exact, rtol=0, atol=1e-4)
+    rounded = w.astype(ml_dtypes.bfloat16).astype(np.float64)
+    np.testing.assert_allclose(matmul(isa, "bf16", x, w), x @ rounded.T, rtol=0, atol=1e-4)
+    weights = dequantize_q8(*quantize_q8(w)).astype(np.float64)
+    # 127 / largest is rounded before it is used, so a value between two codes may fall on the other side.
+    near = quantised(x) @ weights.T
+    np.testing.assert_allclose(matmul(isa, "q8", x, w), near, rtol=0, atol=0.06 * np.abs(w).max())
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", ["f32", "bf16", "q8"])
+def test_matmul_of_a_row_does_not_depend_on_the_other_rows(isa, kind):
+    x, w = random(29, 96), random(100, 96)
+    together = matmul(isa, kind, x, w)
+    alone = np.concatenate([matmul(isa, kind, x[r : r + 1], w) for r in range(len(x))])
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_q8_products_are_exact_at_the_largest_codes(isa):
+    # 32 products of 127 * 127 or 127 * -127 must not saturate: 32 * 16129 = 516128 times both scales (1 / 127 each)
+    # gives 32 or -32.
+    x = np.ones((1, 32), np.float32)
+    w = np.stack([np.ones(32), -np.ones(32)]).astype(np.float32)
+    scale = float(np.float32(1 / 127).astype(ml_dtypes.bfloat16)) * 127  # the weight's scale is a bf16 number
+    np.testing.assert_allclose(matmul(isa, "q8", x, w), [[32 * scale, -32 * scale]], rtol=1e-6)
+
+
+def test_packing_keeps_f32_exactly_and_rounds_like_the_checkpoint_formats():
+    w = random(37, 50)
+    back = np.empty_like(w)
+    kernels.round_trip("f32", w, back)
+    np.testing.assert_array_equal(back, w)
+    kernels.round_trip("bf16", w, back)
+    np.testing.assert_array_equal(back, w.astype(ml_dtypes.bfloat16).astype(np.float32))
+    kernels.round_trip("q8", w, back)
+    np.testing.assert_array_equal(back, dequantize_q8(*quantize_q8(w)))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_rms_norm_matches_numpy(isa):
+    x, w, y = random(96), random(96), np.empty(96, np.float32)
+    kernels.rms_norm(isa, x, w, 1e-5, y)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(y, wide / np.sqrt((wide**2).mean() + 1e-5) * w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_silu_matches_numpy_and_stays_finite_far_out(isa):
+    gate = np.concatenate([random(28) * 5, [200, -200, 0, -88]]).astype(np.float32)
+    up, y = random(32), np.empty(32, np.float32)
+    kernels.silu_mul(isa, gate, up, 0.5, y)
+    wide = gate.astype(np.float64)
+    np.testing.assert_allclose(y, wide / (1 + np.exp(-wide)) * up * 0.5, rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_softmax_over_two_blocks_with_a_sink_matches_one_softmax(isa):
+    scores, sink = random(3, 128) * 4, np.float32(1.5)
+    top, total, acc = np.full(3, sink), np.ones(3, np.float32), np.ones((3, 16), np.float32)
+    first, second = scores[:, :64].copy(), scores[:, 64:].copy()
+    lo, hi = np.array([0, 5, 60], np.int32), np.array([64, 64, 64], np.int32)
+    kernels.softmax(isa, first, lo, hi, top, total, acc)
+    after_first = top.copy()
+    kernels.softmax(isa, second, np.zeros(3, np.int32), np.array([64, 1, 0], np.int32), top, total, acc)
+    weights = np.concatenate([first * np.exp(after_first - top)[:, None], second], axis=1) / total[:, None]
+    for r, (begin, end) in enumerate([(0, 128), (5, 65), (60, 64)]):
+        visible = np.concatenate([scores[r, begin:end].astype(np.float64), [sink]])
+        want = np.exp(visible - visible.max()) / np.exp(visible - visible.max()).sum()
+        np.testing.assert_allclose(weights[r, begin:end], want[:-1], rtol=1e-5, atol=1e-9)
+        assert not weights[r, :begin].any()
+        assert not weights[r, end:].any()
+        # acc started at 1 when the maximum was the sink's
+        np.testing.assert_allclose(acc[r], np.exp(sink - top[r]), rtol=1e-5)
+
+
+def router(**changes) -> _native.RouterShape:
+    base = {"experts": 4, "chosen": 2, "groups": 1, "groups_kept": 1, "normalise": True, "scale": 1.0}
+    return _native.RouterShape(**(base | changes))
+
+
+LOGITS = np.log(np.array([0.2, 0.6, 0.4, 0.5]) / (1 - np.array([0.2, 0.6, 0.4, 0.5]))).astype(np.float32)  # sigmoid^-1
+
+
+def test_router_takes_the_best_scores_and_normalises_them():
+    chosen = kernels.choose_experts(router(), LOGITS, np.zeros(4, np.float32))
+    assert [e for e, _ in chosen] == [1, 3]
+    assert [w for _, w in chosen] == pytest.approx([0.6 / 1.1, 0.5 / 1.1], abs=1e-6)
+
+
+def test_correction_bias_changes_the_choice_but_not_the_weight():
+    chosen = kernels.choose_experts(router(), LOGITS, np.array([1, 0, 0, 0], np.float32))
+    assert [e for e, _ in chosen] == [0, 1]  # 0.2 + 1 beats 0.6
+    assert [w for _, w in chosen] == pytest.approx([0.2 / 0.8, 0.6 / 0.8], abs=1e-6)
+
+
+def test_router_scale_and_unnormalised_weights():
+    chosen = kernels.choose_experts(router(normalise=False, scale=2.5), LOGITS, np.zeros(4, np.float32))
+    assert [w for _, w in chosen] == pytest.approx([1.5, 1.25], abs=1e-6)
+
+
+def test_router_groups_are_ranked_by_their_two_best():
+    # Groups (0.2, 0.6) and (0.4, 0.5): 0.8 against 0.9, so both experts come from the second.
+    chosen = kernels.choose_experts(router(groups=2), LOGITS, np.zeros(4, np.float32))
+    assert [e for e, _ in chosen] == [3, 2]
+    assert [w for _, w in chosen] == pytest.approx([0.5 / 0.9, 0.4 / 0.9], abs=1e-6)
