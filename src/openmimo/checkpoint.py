@@ -7,6 +7,7 @@ tokenizer.json and tokenizer_config.json.
 import json
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -361,6 +362,7 @@ def save_checkpoint(
     texts = {**(files or {}), "config.json": json.dumps(published, indent=2, ensure_ascii=False) + "\n"}
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    shutil.rmtree(draft, ignore_errors=True)  # a killed process with this number may have left one
     draft.mkdir()
     try:
         write_tensors(draft / "model.safetensors", tensors)
@@ -369,10 +371,7 @@ def save_checkpoint(
         _sync(draft)
         _put_in_place(draft, folder, [*(files or {}), "model.safetensors", "config.json"])
     finally:
-        for path in draft.glob("*"):
-            path.unlink()
-        if draft.exists():
-            draft.rmdir()
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _put_in_place(draft: Path, folder: Path, names: list[str]) -> None:

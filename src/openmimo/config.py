@@ -206,7 +206,7 @@ class _Keys:
             if value is not None and value not in allowed:
                 raise ConfigError(f"config.json: {key}={value!r} is not supported: it must be {allowed[0]!r}")
         scaling = self.published.get("rope_scaling")
-        if scaling and not (isinstance(scaling, Mapping) and set(scaling.values()) == {"default"}):
+        if scaling and not (isinstance(scaling, Mapping) and all(value == "default" for value in scaling.values())):
             raise ConfigError(f"config.json: rope_scaling={scaling!r} is not supported: it must be null")
 
     def eos(self) -> tuple[int, ...]:

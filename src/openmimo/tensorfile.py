@@ -155,7 +155,7 @@ def _check_entry(name: str, item: Any) -> Entry:
     if not isinstance(item, dict):
         raise ValueError(f"{name} has no dtype, shape and data_offsets")
     dtype, shape, offsets = item.get("dtype"), item.get("shape"), item.get("data_offsets")
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{name} has dtype {dtype!r}, which is not one of {', '.join(DTYPES)}")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise ValueError(f"{name} has shape {shape!r} and data_offsets {offsets!r}")

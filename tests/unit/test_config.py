@@ -142,6 +142,7 @@ def test_the_number_of_mtp_blocks_on_disk_beats_the_config():
         ({"n_shared_experts": 1}, "must be 0"),
         ({"hidden_act": "gelu"}, "must be 'silu'"),
         ({"rope_scaling": {"type": "yarn", "factor": 4}}, "must be null"),
+        ({"rope_scaling": {"type": ["default"]}}, "must be null"),
     ],
     ids=str,
 )
