@@ -13,7 +13,7 @@ def test_the_kitchen_light_is_on_at_the_start_and_plainly_named():
     light = home.named("kitchen light")
     assert light is not None
     assert (light.area, light.domain, light.word()) == ("kitchen", "light", "on")
-    assert resolve(home, named_mention(home, light)) == [light]
+    assert resolve(home, named_mention(light)) == [light]
     assert len(home.devices) == 12
     assert len(home.rooms) == 6
 

@@ -93,7 +93,11 @@ def register(name: str, factory: Callable[[], Environment]) -> None:
 
 
 def environment_names() -> tuple[str, ...]:
-    """Names of all known environments, sorted."""
+    """List what can be made.
+
+    Returns:
+        Names of all registered environments, sorted.
+    """
     return tuple(sorted(_FACTORIES))
 
 

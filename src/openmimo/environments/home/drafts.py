@@ -20,7 +20,6 @@ from openmimo.environments.home.answers import (
     yes_no_answer,
 )
 from openmimo.environments.home.devices import Climate, Cover, Device, Light
-from openmimo.environments.home.generate import sample_percent
 from openmimo.environments.home.grammar import Family, sample_family, say
 from openmimo.environments.home.mentions import (
     ALIAS_NAMINGS,
@@ -30,7 +29,15 @@ from openmimo.environments.home.mentions import (
     listed_mention,
     named_mention,
 )
-from openmimo.environments.home.words import COLORS, in_area
+from openmimo.environments.home.values import (
+    NO_VALUE,
+    Value,
+    sample_value,
+    say_percent,
+    say_temperature,
+    would_change,
+)
+from openmimo.environments.home.words import in_area
 from openmimo.environments.home.world import Home
 
 __all__ = ["KINDS", "Draft", "draw_draft"]
@@ -89,13 +96,6 @@ _VERBS = {
 _AREA_INTENTS = {"turn_on": "area_on", "turn_off": "area_off", "open": "area_open", "close": "area_close"}
 
 
-class Value(NamedTuple):
-    """A value in words and as tool arguments."""
-
-    text: str
-    arguments: dict[str, Any]
-
-
 @dataclass(slots=True)
 class Draft:
     """A request and what is right to do about it.
@@ -149,49 +149,6 @@ def _slots(rng: random.Random, mention: Mention, value: Value | None = None) -> 
     return {"d": mention.with_article(rng), "n": mention.text, "v": value.text if value else ""}
 
 
-# ---- values
-
-
-def _sample_value(rng: random.Random, intent: str) -> Value:
-    if intent == "set_brightness":
-        percent = sample_percent(rng)
-        return Value(_say_percent(rng, percent, {50: "half", 100: "full"}), {"brightness": percent})
-    if intent == "set_position":
-        percent = min(99, sample_percent(rng))
-        return Value(_say_percent(rng, percent, {50: "half"}), {"position": percent})
-    if intent == "set_color":
-        color = rng.choice(COLORS)
-        return Value(color, {"color": color})
-    if intent == "set_temperature":
-        return _temperature(rng, rng.randint(15, 25) if rng.random() < 0.8 else rng.randint(5, 30))
-    return Value("", {})
-
-
-def _say_percent(rng: random.Random, percent: int, words: dict[int, str]) -> str:
-    if percent in words and rng.random() < 0.3:
-        return words[percent]
-    return f"{percent}{rng.choice(('%', '%', ' percent', ''))}"
-
-
-def _temperature(rng: random.Random, degrees: int) -> Value:
-    return Value(f"{degrees}{rng.choice((' degrees', ' degrees', '', ' °C'))}", {"temperature": degrees})
-
-
-def _changes(device: Device, intent: str, value: Value) -> bool:
-    """Tell whether carrying out the request would alter what the device has been asked to do."""
-    match device:
-        case Light() if intent == "set_brightness":
-            return not device.is_on or device.brightness != value.arguments["brightness"]
-        case Light() if intent == "set_color":
-            return not device.is_on or device.color != value.arguments["color"]
-        case Climate() if intent == "set_temperature":
-            return not device.is_heating or device.set_point_c != value.arguments["temperature"]
-        case Cover():
-            wanted = {"open": 100, "close": 0}.get(intent, value.arguments.get("position"))
-            return device.target != wanted
-    return device.word() == {"turn_on": "off", "turn_off": "on", "lock": "unlocked", "unlock": "locked"}[intent]
-
-
 # ---- one device, one action
 
 
@@ -205,8 +162,8 @@ def _pick_action(scene: Scene, device: Device, is_offered: bool = True) -> tuple
     if not intents:
         return None
     intent = scene.rng.choice(intents)
-    value = _sample_value(scene.rng, intent)
-    if is_offered and not _changes(device, intent, value) and scene.rng.random() >= REDUNDANT_SHARE:
+    value = sample_value(scene.rng, intent)
+    if is_offered and not would_change(device, intent, value) and scene.rng.random() >= REDUNDANT_SHARE:
         return None
     return intent, value
 
@@ -226,7 +183,7 @@ def _action(scene: Scene, device: Device, mention: Mention) -> Draft | None:
 
 def _named(scene: Scene) -> Draft | None:
     device = scene.rng.choice(scene.home.devices)
-    return _action(scene, device, named_mention(scene.home, device)) if device.domain in _ACTIONS else None
+    return _action(scene, device, named_mention(device)) if device.domain in _ACTIONS else None
 
 
 def _alias(scene: Scene) -> Draft | None:
@@ -253,7 +210,7 @@ def _ambient(scene: Scene) -> Draft | None:
     if sum(other.area == light.area for other in lights) != 1 or _TOOL_OF[act] not in scene.offered:
         return None
     return scene.phrase(
-        intent, {"a": in_area(light.area)}, naming="area", rows=[light], calls=(_call(light, act, Value("", {})),)
+        intent, {"a": in_area(light.area)}, naming="area", rows=[light], calls=(_call(light, act, NO_VALUE),)
     )
 
 
@@ -270,7 +227,7 @@ def _state(scene: Scene) -> Draft | None:
     if intent.startswith("ask_area"):
         return _ask_area(scene, device, intent)
     if scene.rng.random() < 0.65:
-        mention = named_mention(scene.home, device)
+        mention = named_mention(device)
     else:
         mention = listed_mention(scene.rng, scene.home, device, _pick_alias_naming(scene.rng))
     return _ask_device(scene, device, intent, mention) if mention else None
@@ -345,7 +302,7 @@ def _missing(scene: Scene) -> Draft | None:
     intents = _ACTIONS[domain] if scene.rng.random() < 0.65 else _QUESTIONS[domain]
     intent = scene.rng.choice([intent for intent in intents if not intent.startswith("ask_area")])
     asked = scene.rng.choice(_asked_words(intent))
-    slots = _ask_slots(scene, domain, mention, asked) | {"v": _sample_value(scene.rng, intent).text}
+    slots = _ask_slots(scene, domain, mention, asked) | {"v": sample_value(scene.rng, intent).text}
     return scene.phrase(intent, slots, naming=mention.naming, rows=[], answer=missing_answer(mention))
 
 
@@ -381,7 +338,7 @@ def _area(scene: Scene) -> Draft | None:
     ]
     intent = scene.rng.choice(("open", "close") if isinstance(device, Cover) else ("turn_on", "turn_off"))
     fits = len(rows) <= 4 and all(_group_word(other) == group for other in rows)
-    changes = any(_changes(other, intent, Value("", {})) for other in rows)
+    changes = any(would_change(other, intent, NO_VALUE) for other in rows)
     if not fits or not changes or _TOOL_OF[intent] not in scene.offered:
         return None
     if len(rows) == 1 and scene.rng.random() < 0.6:
@@ -415,7 +372,7 @@ def _pair(scene: Scene) -> Draft | None:
         slots,
         naming=f"{mention.naming}+{mention2.naming}",
         rows=[device for device in scene.home.devices if device in devices],
-        calls=(_call(devices[0], intent, Value("", {})), _call(devices[1], intent2, Value("", {}))),
+        calls=(_call(devices[0], intent, NO_VALUE), _call(devices[1], intent2, NO_VALUE)),
     )
 
 
@@ -428,14 +385,14 @@ def _pick_verb(scene: Scene, device: Device) -> str | None:
     intents = [
         intent
         for intent in _ACTIONS.get(device.domain, ())
-        if intent in _VERBS and _TOOL_OF[intent] in scene.offered and _changes(device, intent, Value("", {}))
+        if intent in _VERBS and _TOOL_OF[intent] in scene.offered and would_change(device, intent, NO_VALUE)
     ]
     return scene.rng.choice(intents) if intents else None
 
 
 def _pair_mention(scene: Scene, device: Device) -> Mention | None:
     if scene.rng.random() < 0.8:
-        return named_mention(scene.home, device)
+        return named_mention(device)
     return listed_mention(scene.rng, scene.home, device, _pick_alias_naming(scene.rng))
 
 
@@ -451,7 +408,7 @@ def _unsupported(scene: Scene) -> Draft | None:
     picked = _pick_action(scene, device, is_offered=False)
     if picked is None:
         return None
-    mention = named_mention(scene.home, device)
+    mention = named_mention(device)
     slots = _slots(scene.rng, mention, picked[1])
     return scene.phrase(picked[0], slots, naming=mention.naming, rows=[device], answer=unsupported_answer())
 
@@ -460,18 +417,18 @@ def _impossible(scene: Scene, device: Device) -> Draft | None:
     """Ask for a value that the tool refuses; the error is then passed on."""
     if isinstance(device, Climate):
         hot, cold = scene.rng.randint(31, 60), scene.rng.randint(0, 4)
-        intent, value = "set_temperature", _temperature(scene.rng, hot if scene.rng.random() < 0.8 else cold)
+        intent, value = "set_temperature", say_temperature(scene.rng, hot if scene.rng.random() < 0.8 else cold)
     elif isinstance(device, Light) and not device.color:
         intent = "set_color"
-        value = _sample_value(scene.rng, intent)
+        value = sample_value(scene.rng, intent)
     elif isinstance(device, Cover):
         percent = 10 * scene.rng.randint(11, 30)
-        intent, value = "set_position", Value(_say_percent(scene.rng, percent, {}), {"position": percent})
+        intent, value = "set_position", Value(say_percent(scene.rng, percent, {}), {"position": percent})
     else:
         return None
     if _TOOL_OF[intent] not in scene.offered:
         return None
-    mention = named_mention(scene.home, device)
+    mention = named_mention(device)
     slots = _slots(scene.rng, mention, value)
     return scene.phrase(intent, slots, naming=mention.naming, rows=[device], calls=(_call(device, intent, value),))
 

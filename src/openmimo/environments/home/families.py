@@ -359,7 +359,7 @@ _AREA_ON = """
 ?[can|could|would] you [turn|switch|put] on [all the|all|the] {q} {a}
 [all|all the] {q} on {a}
 all {w} {q} on
-[turn|switch] on every [one of the|one of] {q} {a}
+[turn|switch] on every one of the {q} {a}
 [turn|switch|put] on all {w} {q}
 [turn|switch|put] on the {w} {q}
 [i want|i need|i'd like] [all the|all|the] {q} {a} on
@@ -375,7 +375,7 @@ _AREA_OFF = """
 ?[can|could|would] you [turn|switch|shut] off [all the|all|the] {q} {a}
 [all|all the] {q} off {a}
 all {w} {q} off
-[turn|switch] off every [one of the|one of] {q} {a}
+[turn|switch] off every one of the {q} {a}
 [turn|switch|shut] off all {w} {q}
 [turn|switch|shut] off the {w} {q}
 [i want|i need|i'd like] [all the|all|the] {q} {a} off
@@ -477,7 +477,7 @@ _ASK_YES = """
 ?has {d} been left {s}
 ?is {d} really {s}
 ?has [anyone|someone] left {d} {s}
-?did [anyone|someone] leave {d} {s}
+?did anyone leave {d} {s}
 ?have [i|we] left {d} {s}
 ?is {d} {s} already
 i hope {d} is {s}, is it

@@ -74,7 +74,14 @@ _FAMILIES = {intent: _split([_compile(intent, line) for line in lines]) for inte
 
 
 def families_of(intent: str, split: str) -> list[Family]:
-    """The families of one intent in one split."""
+    """List the families of one intent in one split.
+
+    Args:
+        intent: a key of FAMILIES.
+        split: "train", or "eval" for the held-out ones.
+    Returns:
+        The families, in a fixed order.
+    """
     return _FAMILIES[intent][split]
 
 

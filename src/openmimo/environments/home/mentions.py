@@ -59,8 +59,14 @@ class Mention(NamedTuple):
         return f"my {self.text}" if draw > 0.96 else f"the {self.text}"
 
 
-def named_mention(home: Home, device: Device) -> Mention:
-    """Refer to a device by exactly its name."""
+def named_mention(device: Device) -> Mention:
+    """Refer to a device by exactly its name.
+
+    Args:
+        device: the device.
+    Returns:
+        A mention whose text is the name; its naming is "nickname", "bare" or "full".
+    """
     if device.nick:
         return Mention(device.name, "nickname", nick=device.nick, noun=device.noun.text)
     if device.name == device.noun.text:

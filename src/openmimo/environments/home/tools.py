@@ -67,7 +67,13 @@ def call_tool(
 
 
 def render_result(result: dict[str, Any]) -> str:
-    """Write a tool result as the text of a tool message."""
+    """Write a tool result as the text of a tool message.
+
+    Args:
+        result: what `call_tool` returned.
+    Returns:
+        JSON on one line.
+    """
     return json.dumps(result, ensure_ascii=False)
 
 

@@ -98,12 +98,25 @@ def noun_phrases(noun: Noun) -> tuple[str, ...]:
 
 
 def in_area(area: str) -> str:
-    """Put the preposition before an area: "in the kitchen", "on the balcony"."""
+    """Put the preposition before an area.
+
+    Args:
+        area: an area word.
+    Returns:
+        "in the kitchen", "on the balcony".
+    """
     return f"{'on' if area in ('balcony', 'terrace', 'porch') else 'in'} the {area}"
 
 
 def is_held_out_pair(area: str, noun: str) -> bool:
-    """Tell whether training homes must not use "area noun" as a name (15% of all pairs, by hash)."""
+    """Tell whether training homes must not use "area noun" as a name.
+
+    Args:
+        area: an area word.
+        noun: a device noun.
+    Returns:
+        True for 15% of all pairs, by hash.
+    """
     return zlib.crc32(f"{area}|{noun}".encode()) % 100 < 15
 
 
@@ -121,7 +134,13 @@ _REAL_WORDS = frozenset(
 
 
 def invent_word(rng: random.Random) -> str:
-    """Make up a pronounceable word of two syllables that is not in the vocabulary; there are over 100,000."""
+    """Make up a word that can be said but is not in the vocabulary.
+
+    Args:
+        rng: source of randomness.
+    Returns:
+        Two syllables, at most nine letters; there are over 100,000 such words.
+    """
     while True:
         first = rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
         word = first + rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
