@@ -178,7 +178,8 @@ class FakeBackend:
         assert len(set(batch.slots_N.tolist())) == num_sequences
         assert (batch.slots_N < self.num_slots).all()
         used = [page for row in batch.pages_NP.tolist() for page in row if page >= 0]
-        assert len(set(used)) == len(used) and max(used) < self.num_pages, "a page belongs to two sequences"
+        assert len(set(used)) == len(used), "a page belongs to two sequences"
+        assert max(used) < self.num_pages
         ends = batch.first_N + np.diff(batch.starts_N1)
         for row, end in zip(batch.pages_NP, ends, strict=True):
             assert (row[: -(-int(end) // PAGE_SIZE)] >= 0).all(), "a new row has no page"
