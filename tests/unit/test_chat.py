@@ -83,8 +83,8 @@ def test_the_v2_format_lists_tools_as_xml():
     text = V2.render(TALK, [tool("F", n={"type": "integer", "description": "How many.", "enum": [1, 2]})])
     assert (
         "<tools>\n<function>\n<name>F</name>\n<description>About F.</description>\n<parameters>\n<parameter>\n"
-        "<name>n</name>\n<type>integer</type>\n<description>How many.</description>\n<enum>[1, 2]</enum>\n</parameter>\n"
-        "</parameters>\n</function>\n</tools>" in text
+        "<name>n</name>\n<type>integer</type>\n<description>How many.</description>\n<enum>[1, 2]</enum>\n"
+        "</parameter>\n</parameters>\n</function>\n</tools>" in text
     )
 
 
@@ -415,6 +415,16 @@ def test_text_without_a_complete_call_loses_nothing_but_the_think_tags(text):
     if not any(event.kind == "tool_call" for event in events):
         kept = "".join(event.text for event in events)
         assert kept == text or "<think>" in text
+
+
+def test_a_template_that_opens_the_think_block_starts_the_parser_inside_it():
+    source = "{{ messages[0].content }}{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}"
+    chat = ChatFormat(TOKENIZER, source)
+    for thinking, expected in ((None, Message("assistant", "b", " a")), (False, Message("assistant", " a</think>b"))):
+        parser = chat.parser(enable_thinking=thinking)
+        assert parser.feed(" a</think>b")
+        assert parser.finish() == []
+        assert parser.message == expected
 
 
 def test_text_is_given_out_as_soon_as_it_is_certain():
