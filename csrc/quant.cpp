@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace openmimo {
@@ -69,12 +70,12 @@ void pack_row(const Matrix& m, int out, const float* w) {
   for (int first = 0; first < m.ins; first += kGroup) {
     const int n = m.ins - first < kGroup ? m.ins - first : kGroup;
     float largest = 0;
-    for (int i = 0; i < n; ++i) largest = std::fmax(largest, std::fabs(w[first + i]));
+    for (int i = 0; i < n; ++i) largest = std::max(largest, std::fabs(w[first + i]));
     // The same rule as openmimo/q8.py: the scale is rounded to bf16 first, so both give the same codes.
     const float scale = from_bf16(to_bf16(largest / 127.0f)), divisor = scale > 0 ? scale : 1.0f;
     for (int i = 0; i < n; ++i) {
       const float code = std::nearbyint(w[first + i] / divisor);
-      set_code(panel, first + i, lane, static_cast<int>(std::fmin(std::fmax(code, -127.0f), 127.0f)));
+      set_code(panel, first + i, lane, static_cast<int>(std::clamp(code, -127.0f, 127.0f)));
     }
     std::memcpy(panel + scale_at(first / kGroup, lane), &scale, sizeof scale);
   }
