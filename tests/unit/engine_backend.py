@@ -6,6 +6,7 @@ that is missing, stale, committed too often or written to someone else's page gi
 
 import functools
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,19 +14,21 @@ from openmimo.batch import PAGE_SIZE, Batch, StepResult
 from openmimo.config import ModelConfig, parse_config
 
 VOCAB = 50
+WINDOW = 8
 _TABLE = np.random.default_rng(7).normal(size=(997, VOCAB)).astype(np.float32)
 _MASK = 2**61 - 1
 
 
-def tiny_config(num_heads: int = 3, max_position_embeddings: int = 1024) -> ModelConfig:
-    """A V2 shape with one global layer."""
+def tiny_config(num_heads: int = 3, max_position_embeddings: int = 1024, has_window: bool = True) -> ModelConfig:
+    """A V2 shape with one global layer, and heads that see WINDOW past rows or all."""
     published = {
         "model_type": "mimo_v2_flash", "vocab_size": VOCAB, "hidden_size": 4, "intermediate_size": 8,
         "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 4,
-        "hybrid_layer_pattern": [0], "moe_layer_freq": [0], "sliding_window": 8, "layernorm_epsilon": 1e-5,
+        "hybrid_layer_pattern": [0], "moe_layer_freq": [0], "sliding_window": WINDOW, "layernorm_epsilon": 1e-5,
         "max_position_embeddings": max_position_embeddings, "eos_token_id": 2,
     }  # fmt: skip
-    return parse_config(published, num_mtp_layers=num_heads)
+    config = parse_config(published, num_mtp_layers=num_heads)
+    return config if has_window else replace(config, mtp_layer=config.layers[0])
 
 
 def digest(items) -> int:
@@ -52,8 +55,9 @@ def trunk_state(history: list[int]) -> list[int]:
     return [len(history) - 1, value & 0xFFFF, value >> 16 & 0xFFFF, value >> 32 & 0xFFFF]
 
 
-def head_logits(head: int, rows: list[tuple[int, ...]]) -> np.ndarray:
+def head_logits(head: int, rows: list[tuple[int, ...]], has_window: bool = True) -> np.ndarray:
     """Logits of a head after its rows (token, then the trunk state)."""
+    rows = rows[-WINDOW - 1 :] if has_window else rows
     value = digest([head, *(item for row in rows for item in row)])
     logits = _TABLE[value % 997].copy()
     logits[likely_next(rows[-1][0])] += 3
@@ -68,7 +72,7 @@ def greedy(prompt: list[int], count: int, eos: int | None = None) -> list[int]:
     return tokens[len(prompt) :]
 
 
-def greedy_rounds(prompt: list[int], count: int, num_drafts: int) -> list[tuple[int, ...]]:
+def greedy_rounds(prompt: list[int], count: int, num_drafts: int, has_window: bool = True) -> list[tuple[int, ...]]:
     """Rounds of greedy drafting where every head reads committed tokens only, recomputed from the start."""
     tokens, rounds = list(prompt) + greedy(prompt, 1), []
     while len(tokens) < len(prompt) + count:
@@ -77,7 +81,7 @@ def greedy_rounds(prompt: list[int], count: int, num_drafts: int) -> list[tuple[
         for head in range(num):
             shifted = tokens + drafts
             rows = [(shifted[i + 1 + head], *trunk_state(tokens[: i + 1])) for i in range(len(tokens) - 1)]
-            drafts.append(int(head_logits(head, rows).argmax()))
+            drafts.append(int(head_logits(head, rows, has_window).argmax()))
         own = greedy(tokens, num + 1)
         accepted = next((i for i in range(num) if drafts[i] != own[i]), num)
         if num:
@@ -89,8 +93,9 @@ def greedy_rounds(prompt: list[int], count: int, num_drafts: int) -> list[tuple[
 class FakeBackend:
     """Implements `Backend`; `fail_at` makes that forward pass (counted from 0) raise."""
 
-    def __init__(self, num_slots=4, num_pages=64, num_heads=3, max_position_embeddings=1024):
-        self.config = tiny_config(num_heads, max_position_embeddings)
+    def __init__(self, num_slots=4, num_pages=64, num_heads=3, max_position_embeddings=1024, has_window=True):
+        self.config = tiny_config(num_heads, max_position_embeddings, has_window)
+        self.has_window = has_window
         self.num_slots = num_slots
         self.num_pages = num_pages
         self.fail_at: int | None = None
@@ -152,14 +157,16 @@ class FakeBackend:
             assert len(kept) == first, "first_N is not what this head kept"
             pages, rows = batch.pages_NP[n], []
             assert self._read(self._head_pages[head], pages, first) == [row[0] for row in kept]
-            for position, token in enumerate(tokens, first):
-                state = hidden_TC[start + position - first].astype(int).tolist()
-                assert state == trunk_state(committed[: position + 1]), "the trunk state of another position"
+            states = hidden_TC[start : start + len(tokens)].astype(int).tolist()
+            origin = states[0][0] - first  # a head with a window may start late
+            assert origin == 0 or (self.has_window and (first == 0 or kept[0][1] == origin))
+            for position, (token, state) in enumerate(zip(tokens, states, strict=True), first):
+                assert state == trunk_state(committed[: origin + position + 1]), "the trunk state of another position"
                 self._head_pages[head, pages[position // PAGE_SIZE], position % PAGE_SIZE] = token
                 rows.append((token, *state))
-                logits.append(head_logits(head, kept + rows))
+                logits.append(head_logits(head, kept + rows, self.has_window))
             kept += rows[: int(keep_N[n])]
-            known = committed[1 + head :]  # tokens after these are known from the prompt, or were just chosen
+            known = committed[origin + 1 + head :]  # tokens after these are known from the prompt, or were just chosen
             assert all(row[0] == token for row, token in zip(kept, known, strict=False)), "kept a rejected draft"
             start += len(tokens)
         return np.array(logits)[batch.wanted_B]

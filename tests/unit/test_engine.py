@@ -33,17 +33,19 @@ def open_engine():
 @pytest.mark.parametrize("length", [1, 2, 5, 130])
 def test_greedy_tokens_do_not_depend_on_drafts_or_chunks(open_engine, mtp, prefill_rows, length):
     prompt = [(7 * i + length) % VOCAB for i in range(length)]
-    engine = open_engine(mtp=mtp, prefill_rows=prefill_rows)
+    engine = open_engine(FakeBackend(has_window=length > 2), mtp=mtp, prefill_rows=prefill_rows)
     assert list(engine.generate(prompt, GREEDY).token_ids) == greedy(prompt, 40)
 
 
 @pytest.mark.parametrize("num_drafts", [1, 2, 3])
-def test_rounds_are_those_of_heads_that_never_see_a_stale_row(open_engine, num_drafts):
-    for length in (1, 2, 3, 70):
+@pytest.mark.parametrize("has_window", [True, False])
+def test_rounds_are_those_of_heads_that_never_see_a_stale_row(open_engine, num_drafts, has_window):
+    for length in (1, 2, 3, 9, 10, 70):
         prompt = [(3 * i + 1) % VOCAB for i in range(length)]
-        handle = open_engine(mtp=num_drafts, prefill_rows=32).submit(prompt, GREEDY)
+        backend = FakeBackend(has_window=has_window)
+        handle = open_engine(backend, mtp=num_drafts, prefill_rows=32).submit(prompt, GREEDY)
         stats = handle.result().stats
-        expected = greedy_rounds(prompt, 40, num_drafts)
+        expected = greedy_rounds(prompt, 40, num_drafts, has_window)
         assert handle.rounds == expected
         assert stats.accepted == tuple(sum(r[-1] > p for r in expected) for p in range(num_drafts))
         assert stats.drafted == sum(len(r) - 2 for r in expected) == sum(stats.drafted_at)
@@ -116,15 +118,16 @@ def test_an_end_token_stops_and_later_accepted_drafts_are_dropped(open_engine):
             assert completion.stats.new_tokens == len(expected)
 
 
-def test_logits_and_head_logits_cover_the_whole_sequence(open_engine):
-    engine = open_engine(prefill_rows=7, mtp="off")
+@pytest.mark.parametrize("has_window", [True, False])
+def test_logits_and_head_logits_cover_the_whole_sequence(open_engine, has_window):
+    engine = open_engine(FakeBackend(has_window=has_window), prefill_rows=7, mtp="off")
     ids = [(3 * i) % VOCAB for i in range(30)]
     np.testing.assert_array_equal(engine.logits(ids), [trunk_logits(ids[: i + 1]) for i in range(30)])
     heads = engine.mtp_logits(ids)
     assert [head.shape for head in heads] == [(29, VOCAB), (28, VOCAB), (27, VOCAB)]
     for k, logits in enumerate(heads):
         rows = [(ids[i + 1 + k], *trunk_state(ids[: i + 1])) for i in range(29 - k)]
-        np.testing.assert_array_equal(logits, [head_logits(k, rows[: i + 1]) for i in range(29 - k)])
+        np.testing.assert_array_equal(logits, [head_logits(k, rows[: i + 1], has_window) for i in range(29 - k)])
     assert [head.shape for head in engine.mtp_logits([1, 2])] == [(1, VOCAB), (0, VOCAB), (0, VOCAB)]
 
 

@@ -86,7 +86,7 @@ def test_prompt_rows_are_shared_out_oldest_first_and_decodes_always_run():
 
 
 def test_saved_states_stay_until_every_head_is_done_with_them():
-    state = HeadState(num_heads=2, capacity=6, hidden_size=1)
+    state = HeadState(num_heads=2, capacity=6, hidden_size=1, window=None)
     rows = np.arange(40, dtype=np.float32).reshape(40, 1)
     position = 0
     for count in (4, 1, 2, 3, 1, 4, 2, 1, 3):
@@ -99,10 +99,26 @@ def test_saved_states_stay_until_every_head_is_done_with_them():
         assert state.states(first, position).ravel().tolist() == list(range(first, position))
 
 
+def test_heads_with_a_window_drop_older_states_and_start_afresh_from_there():
+    state = HeadState(num_heads=2, capacity=4 + 4, hidden_size=1, window=3)
+    rows = np.arange(40, dtype=np.float32).reshape(40, 1)
+    state.save(rows[:20])
+    assert (state.end, state.first_row(0), state.origin) == (20, 16, [16, 0])
+    assert state.states(16, 20).ravel().tolist() == [16, 17, 18, 19]
+    state.num_final[0] = 20
+    state.save(rows[20:22])  # head 1 is far behind; head 0 has two rows to run
+    assert (state.first_row(0), state.first_row(1), state.origin) == (20, 18, [16, 18])
+    assert state.states(18, 22).ravel().tolist() == [18, 19, 20, 21]
+    for end in range(22, 40):
+        state.save(rows[end : end + 1])
+        assert state.states(end - 3, end + 1).ravel().tolist() == [end - 3, end - 2, end - 1, end]
+        assert state.room >= 4
+
+
 def _drive(controller, seconds, rates, num_steps, seed=0):
     """Run a controller on a machine with these step times and acceptance rates; returns (time, tokens, choices)."""
     rng, running = np.random.default_rng(seed), request(5, 10**6)
-    running.heads = HeadState(controller.max_drafts, 1, 1)
+    running.heads = HeadState(controller.max_drafts, 1, 1, None)
     time, tokens, choices = 0.0, 0, []
     for _ in range(num_steps):
         num_drafts = controller.choose([running])
@@ -179,9 +195,10 @@ actions = st.one_of(
     max_drafts=st.integers(0, 3),
     is_fixed=st.booleans(),
     prefill_rows=st.integers(1, 80),
+    has_window=st.booleans(),
 )
-def test_pages_add_up_whatever_happens(script, num_slots, num_pages, max_drafts, is_fixed, prefill_rows):
-    backend = FakeBackend(num_slots=num_slots, num_pages=num_pages)
+def test_pages_add_up_whatever_happens(script, num_slots, num_pages, max_drafts, is_fixed, prefill_rows, has_window):
+    backend = FakeBackend(num_slots=num_slots, num_pages=num_pages, has_window=has_window)
     worker = Worker(backend, VOCAB, frozenset([2]), max_drafts, is_fixed, prefill_rows)
     submitted = []
     for kind, *details in script:

@@ -112,21 +112,24 @@ def test_a_beginning_of_a_stop_string_comes_out_when_it_is_none(tokenizer):
     assert complete(tokenizer, "a STO<|im_end|>", stop=("STOP",))[0].text == "a STO"
 
 
-def test_the_earliest_stop_string_wins(tokenizer):
+def test_the_stop_string_that_is_complete_first_wins(tokenizer):
     assert complete(tokenizer, "abcdef", stop=("def", "cd"))[0].text == "ab"
+    assert complete(tokenizer, "abcdef", stop=("bcdef", "cd"))[0].text == "ab"
+    assert complete(tokenizer, "abcdef", stop=("cd", "bcd"))[0].text == "a"
 
 
 @settings(deadline=None)
 @given(st.text("ab", max_size=12), st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3), st.data())
 def test_stop_strings_are_found_however_the_text_is_split(text, stop, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
-    found = [at for at in map(text.find, stop) if at >= 0]
+    found = [(text.find(each) + len(each), text.find(each)) for each in stop if each in text]
+    expected = text[: min(found)[1]] if found else text
     stop_filter, shown = StopFilter(tuple(stop)), ""
     for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True):
         shown += stop_filter.feed(text[a:b])
-        assert (text[: min(found)] if found else text).startswith(shown)
+        assert expected.startswith(shown)
     assert stop_filter.is_stopped == bool(found)
-    assert shown + stop_filter.finish() == (text[: min(found)] if found else text)
+    assert shown + stop_filter.finish() == expected
 
 
 def test_chat_messages_are_written_by_the_template(tokenizer):

@@ -48,14 +48,26 @@ def accept(drafts: Sequence[int], choose: Callable[[int], int]) -> list[int]:
 class HeadState:
     """Where a request's heads stand: rows final in each head's cache, and trunk states of the rows that are not.
 
+    A head is one block, so its keys and values at a position depend on that position alone. A head with a window
+    therefore needs no row older than the window: one that fell further behind (a long prompt, or steps without drafts)
+    starts afresh from there, as a shorter sequence. Rotary attention sees distances only, so nothing else changes.
+
     Args:
         num_heads: heads in use.
         capacity: trunk states that can be saved.
         hidden_size: their width.
+        window: past positions that the heads see; None sees all.
+    Attributes:
+        num_final: for each head, positions whose rows are final.
+        origin: for each head, the position at which its sequence starts.
+        reach: rows that the next draft can depend on; None is all.
+        acceptance: running acceptance rate of each draft position.
     """
 
-    def __init__(self, num_heads: int, capacity: int, hidden_size: int):
+    def __init__(self, num_heads: int, capacity: int, hidden_size: int, window: int | None):
         self.num_final = [0] * num_heads
+        self.origin = [0] * num_heads
+        self.reach = None if window is None else window + 1
         self.acceptance: list[float] = []
         self._saved_SC = np.empty((capacity, hidden_size), np.float32)
         self._first = 0  # position of the first saved state, which is row _begin
@@ -69,31 +81,43 @@ class HeadState:
 
     @property
     def room(self) -> int:
-        """States that can still be saved before heads must catch up."""
-        return self._saved_SC.shape[0] - (self.end - min(self.num_final))
+        """States that can still be saved; heads with a window never run out, because old states are dropped."""
+        return self._saved_SC.shape[0] - (self.end - self._oldest(self.end))
 
     def save(self, hidden_TC: np.ndarray) -> None:
         """Append the trunk states of newly cached positions."""
-        self._forget(min(self.num_final))
-        count = hidden_TC.shape[0]
-        if self._end + count > self._saved_SC.shape[0]:
+        end = self.end + hidden_TC.shape[0]
+        self._forget(self._oldest(end))
+        new_TC = hidden_TC[max(0, self._first - (end - hidden_TC.shape[0])) :]
+        if self._end + new_TC.shape[0] > self._saved_SC.shape[0]:
             kept = self._end - self._begin
             self._saved_SC[:kept] = self._saved_SC[self._begin : self._end].copy()
             self._begin, self._end = 0, kept
-        self._saved_SC[self._end : self._end + count] = hidden_TC
-        self._end += count
+        self._saved_SC[self._end : self._end + new_TC.shape[0]] = new_TC
+        self._end += new_TC.shape[0]
 
     def states(self, first: int, end: int) -> np.ndarray:
         """Saved states of positions first .. end - 1; a view."""
         offset = self._begin - self._first
         return self._saved_SC[offset + first : offset + end]
 
+    def first_row(self, head: int) -> int:
+        """Position of a head's next row; moves the head up to its window if it fell behind it."""
+        if self.reach is not None and self.end - self.num_final[head] > self.reach:
+            self.num_final[head] = self.origin[head] = self.end - self.reach
+        return self.num_final[head]
+
+    def _oldest(self, end: int) -> int:
+        """First position whose state is needed, once states up to `end` are saved."""
+        oldest = min(self.num_final)
+        return oldest if self.reach is None else max(oldest, end - self.reach)
+
     def _forget(self, before: int) -> None:
-        if before > self._first:
+        if before >= self.end:
+            self._first, self._begin, self._end = before, 0, 0
+        elif before > self._first:
             self._begin += before - self._first
             self._first = before
-        if self._begin == self._end:
-            self._begin = self._end = 0
 
 
 class Drafter:
@@ -119,11 +143,15 @@ class Drafter:
     def start(self, request: Request) -> None:
         """Prepare a request that was just admitted."""
         request.heads = None
-        num_heads = self.backend.config.num_mtp_layers if request.wants_head_logits else self.num_heads
-        if num_heads == 0 or (request.max_tokens < request.num_prompt + 2 and not request.wants_head_logits):
+        config, is_scored = self.backend.config, request.wants_head_logits
+        num_heads = config.num_mtp_layers if is_scored else self.num_heads
+        if num_heads == 0 or (request.max_tokens < request.num_prompt + 2 and not is_scored):
             return
-        capacity = min(self.chunk_rows, request.max_tokens) + 2 * num_heads + 2
-        request.heads = HeadState(num_heads, capacity, self.backend.config.hidden_size)
+        window = None if is_scored else config.mtp_layer.window
+        rows = self.chunk_rows if window is None else window + 1
+        request.heads = HeadState(
+            num_heads, min(rows, request.max_tokens) + 2 * num_heads + 2, config.hidden_size, window
+        )
 
     def save(self, request: Request, hidden_TC: np.ndarray) -> None:
         """Keep the trunk states of rows that were just cached."""
@@ -148,7 +176,7 @@ class Drafter:
         last_rows, row = [], -1
         for request in requests:
             assert request.heads is not None
-            num_rows = request.num_cached - request.heads.num_final[head]
+            num_rows = request.num_cached - request.heads.first_row(head)
             self.is_behind = self.is_behind or num_rows > 2 * self.num_heads + 2
             row += num_rows
             last_rows.append(row)
@@ -157,11 +185,11 @@ class Drafter:
             request.tokens_S[request.num_known + head] = token
 
     def catch_up(self, request: Request) -> None:
-        """Run every head over the saved states whose tokens are known, so that the states can be forgotten.
+        """Run heads without a window over the saved states whose tokens are known, so that they can be forgotten.
 
         The last state stays, because the next draft comes from its row. A request that wants all logits gets them.
         """
-        if request.heads is None:
+        if request.heads is None or request.heads.reach is not None:
             return
         usable = request.heads.end if request.wants_head_logits else request.heads.end - 1
         for head, num_final in enumerate(request.heads.num_final):
@@ -178,8 +206,8 @@ class Drafter:
         for request, end in zip(requests, ends, strict=True):
             state = request.heads
             assert state is not None
-            first = state.num_final[head]
-            firsts.append(first)
+            first = state.first_row(head)
+            firsts.append(first - state.origin[head])
             tokens.append(request.tokens_S[first + 1 + head : end + 1 + head])
             hidden.append(state.states(first, end))
             final = max(first, min(end, request.num_known - 1 - head))

@@ -289,9 +289,8 @@ def _max_drafts(mtp: MtpChoice, num_heads: int) -> int:
     if isinstance(mtp, bool) or not isinstance(mtp, int) or mtp < 1:
         raise ConfigError(f'mtp={mtp!r} must be "auto", "off", or the number of drafts, from 1')
     if mtp > num_heads:
-        raise ConfigError(
-            f'mtp={mtp}, but this checkpoint has {num_heads} MTP heads: use "auto" or at most {num_heads}'
-        )
+        heads = "1 MTP head" if num_heads == 1 else f"{num_heads or 'no'} MTP heads"
+        raise ConfigError(f'mtp={mtp}, but this checkpoint has {heads}: use "auto" or a smaller number')
     return mtp
 
 

@@ -7,7 +7,7 @@ __all__ = ["StopFilter", "TextStream"]
 
 
 class StopFilter:
-    """Passes text on up to the first stop string, holding back what might become one.
+    """Passes text on up to the stop string that is complete first, holding back what might become one.
 
     Args:
         stop: the stop strings; none passes everything on.
@@ -30,10 +30,10 @@ class StopFilter:
         if self.is_stopped:
             return ""
         text = self._held + text
-        found = [at for at in map(text.find, self.stop) if at >= 0]
+        found = [(at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0]
         if found:
             self.is_stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         hold = self._open_length(text)
         self._held = text[len(text) - hold :]
         return text[: len(text) - hold]
