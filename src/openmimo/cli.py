@@ -199,7 +199,9 @@ def _print_wrong(cells: dict[str, Any], limit: int) -> None:
         for kind, cell in scores.items():
             for played in cell.wrong[:limit] if kind != "all" else ():
                 print(f"\n[{name} / {kind}] {played.task.request}")
-                print("  wanted:", *(message for message in played.task.gold if message.role == "assistant"), sep="\n    ")
+                print(
+                    "  wanted:", *(message for message in played.task.gold if message.role == "assistant"), sep="\n    "
+                )
                 print("  wrote:", *played.replies, sep="\n    ")
 
 

@@ -1,8 +1,8 @@
 """Attention of the MiMo family in torch: global or sliding, with sinks, partial rotary and unequal K and V dims.
 
-A batch row is a stem of P tokens followed by R branches of S tokens each, all of which continue the stem and do not see
-one another: many requests about one home, or many samples of one prompt, cost the shared part once. Plain packed
-sequences are a stem without branches.
+A batch row is a stem of P tokens followed by R slots of S tokens; a slot holds one or more branches, which all continue
+the stem and do not see one another: many requests about one home, or many samples of one prompt, cost the shared part
+once. Plain packed sequences are a stem without slots.
 """
 
 from dataclasses import dataclass
@@ -27,31 +27,32 @@ class Layout:
     Attributes:
         positions_BT: int64 [B, T], position inside the document; every branch goes on from its stem.
         documents_BT: int64 [B, T], document number inside the row; -1 marks padding, which nobody sees.
-        num_branches: R; the first T - R * S columns are the stem, padded at its start.
-        branch_length: S.
+        branches_BT: int64 [B, T], number of the branch inside the row, from 1; 0 on the stem.
+        num_slots: R; the first T - R * S columns are the stem, padded at its start.
+        slot_length: S.
     """
 
     positions_BT: Tensor
     documents_BT: Tensor
-    num_branches: int = 0
-    branch_length: int = 0
+    branches_BT: Tensor
+    num_slots: int = 0
+    slot_length: int = 0
 
     @property
     def stem_length(self) -> int:
-        """P, columns before the first branch."""
-        return self.positions_BT.shape[1] - self.num_branches * self.branch_length
+        """P, columns before the first slot."""
+        return self.positions_BT.shape[1] - self.num_slots * self.slot_length
 
     @classmethod
     def of_sequences(cls, ids_BT: Tensor) -> "Layout":
         """One document a row at positions 0, 1, ...; right padding needs no mask because nothing looks ahead."""
         positions = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand_as(ids_BT)
-        return cls(positions, torch.zeros_like(ids_BT))
+        return cls(positions, torch.zeros_like(ids_BT), torch.zeros_like(ids_BT))
 
     def to(self, device: torch.device) -> "Layout":
         """The same layout on another device."""
-        return Layout(
-            self.positions_BT.to(device), self.documents_BT.to(device), self.num_branches, self.branch_length
-        )
+        tensors = (t.to(device) for t in (self.positions_BT, self.documents_BT, self.branches_BT))
+        return Layout(*tensors, self.num_slots, self.slot_length)
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,12 @@ class Visible:
 
     Attributes:
         stem_BPP: [B, 1, P, P].
-        branch_BRSK: [B, R, 1, S, K] over the stem's last K - S columns and the branch's own S; None without branches.
-        tail: how many stem columns the branches can see at all.
+        slot_BRSK: [B, R, 1, S, K] over the stem's last K - S columns and the slot's own S; None without slots.
+        tail: how many stem columns the slots can see at all.
     """
 
     stem_BPP: Tensor
-    branch_BRSK: Tensor | None
+    slot_BRSK: Tensor | None
     tail: int
 
 
@@ -88,22 +89,21 @@ class Geometry:
 
     def _masks(self, window: int | None) -> Visible:
         layout, stem = self.layout, self.layout.stem_length
-        positions, documents = layout.positions_BT, layout.documents_BT
-        stem_mask = self._mask(positions[:, :stem], documents[:, :stem], positions[:, :stem], documents[:, :stem], window)
-        if not layout.num_branches:
-            return Visible(stem_mask[:, None], None, 0)
+        places = torch.stack([layout.positions_BT, layout.documents_BT, layout.branches_BT])
+        stem_mask = self._mask(places[..., :stem], places[..., :stem], window)[:, None]
+        if not layout.num_slots:
+            return Visible(stem_mask, None, 0)
         tail = stem if window is None else min(stem, window)
-        queries = [x[:, stem:].unflatten(1, (layout.num_branches, -1)) for x in (positions, documents)]
-        keys = [
-            torch.cat([x[:, None, stem - tail : stem].expand(-1, layout.num_branches, -1), own], dim=2)
-            for x, own in zip((positions, documents), queries, strict=True)
-        ]
-        branch_mask = self._mask(queries[0], queries[1], keys[0], keys[1], window)
-        return Visible(stem_mask[:, None], branch_mask[:, :, None], tail)
+        queries = places[..., stem:].unflatten(2, (layout.num_slots, -1))
+        stem_keys = places[:, :, None, stem - tail : stem].expand(-1, -1, layout.num_slots, -1)
+        return Visible(stem_mask, self._mask(queries, torch.cat([stem_keys, queries], -1), window)[:, :, None], tail)
 
-    def _mask(self, q_pos: Tensor, q_doc: Tensor, k_pos: Tensor, k_doc: Tensor, window: int | None) -> Tensor:
-        distance = q_pos[..., :, None] - k_pos[..., None, :]
-        seen = (distance >= 0) & (q_doc[..., :, None] == k_doc[..., None, :])
+    def _mask(self, queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
+        position, document, branch = (
+            (q[..., :, None], k[..., None, :]) for q, k in zip(queries.unbind(), keys.unbind(), strict=True)
+        )
+        distance = position[0] - position[1]
+        seen = (distance >= 0) & (document[0] == document[1]) & ((branch[1] == 0) | (branch[0] == branch[1]))
         if window is not None:
             seen &= distance <= window
         return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill(~seen, HIDDEN)
@@ -186,23 +186,23 @@ class Attention(nn.Module):
         k, v = (t.repeat_interleave(repeats, dim=1) for t in (k, v))
         # Autocast would run the softmax in float32 tensors; the kernel accumulates in float32 by itself.
         with torch.autocast(x_BTC.device.type, enabled=False):
-            out_BHTU = self._stem_and_branches(q, k, v, visible, geometry.layout)
+            out_BHTU = self._stem_and_slots(q, k, v, visible, geometry.layout)
         return self.o_proj(out_BHTU.transpose(1, 2).flatten(2))
 
-    def _stem_and_branches(self, q: Tensor, k: Tensor, v: Tensor, visible: Visible, layout: Layout) -> Tensor:
-        stem, branches = layout.stem_length, layout.num_branches
+    def _stem_and_slots(self, q: Tensor, k: Tensor, v: Tensor, visible: Visible, layout: Layout) -> Tensor:
+        stem, slots = layout.stem_length, layout.num_slots
         out = attend(q[:, :, :stem], k[:, :, :stem], v[:, :, :stem], visible.stem_BPP, self.attention_sink_bias)
-        if visible.branch_BRSK is None:
+        if visible.slot_BRSK is None:
             return out
 
         def fold(t: Tensor) -> Tensor:  # [B, H, R * S, D] -> [B, R, H, S, D]
-            return t[:, :, stem:].unflatten(2, (branches, -1)).transpose(1, 2)
+            return t[:, :, stem:].unflatten(2, (slots, -1)).transpose(1, 2)
 
         def with_tail(t: Tensor) -> Tensor:
-            tail = t[:, None, :, stem - visible.tail : stem].expand(-1, branches, -1, -1, -1)
+            tail = t[:, None, :, stem - visible.tail : stem].expand(-1, slots, -1, -1, -1)
             return torch.cat([tail, fold(t)], dim=3)
 
-        own = attend(fold(q), with_tail(k), with_tail(v), visible.branch_BRSK, self.attention_sink_bias)
+        own = attend(fold(q), with_tail(k), with_tail(v), visible.slot_BRSK, self.attention_sink_bias)
         return torch.cat([out, own.transpose(1, 2).flatten(2, 3)], dim=2)
 
 

@@ -43,7 +43,9 @@ class _Trunk(nn.Module):
         self.layers = nn.ModuleList(Block(config, layer) for layer in config.layers)
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if config.family == "v2":
-            self.mtp = nn.ModuleDict({"layers": nn.ModuleList(MtpBlockV2(config) for _ in range(config.num_mtp_layers))})
+            self.mtp = nn.ModuleDict(
+                {"layers": nn.ModuleList(MtpBlockV2(config) for _ in range(config.num_mtp_layers))}
+            )
         else:
             self.mtp_layers = nn.ModuleList(MtpBlock7B(config) for _ in range(config.num_mtp_layers))
 

@@ -52,6 +52,7 @@ class MtpBlockV2(nn.Module):
             float [B, T, C], already through final_layernorm.
         """
         x_BTC = self.eh_proj(torch.cat([self.enorm(embedding_BTC), self.hnorm(hidden_BTC)], dim=-1))
+        x_BTC = x_BTC.to(hidden_BTC.dtype)  # autocast gives bfloat16; the residual stream keeps the trunk's precision
         x_BTC = x_BTC + self.self_attn(self.input_layernorm(x_BTC), geometry)
         x_BTC = x_BTC + self.mlp(self.pre_mlp_layernorm(x_BTC))
         return self.final_layernorm(x_BTC)

@@ -1,4 +1,4 @@
-"""Training batches: conversations with a shared stem, packed as one stem and several branches a row.
+"""Training batches: conversations with a shared stem, packed as one stem and slots of branches a row.
 
 Everything is drawn from (seed, step), so a resumed run sees the very batches it would have seen.
 """
@@ -14,7 +14,7 @@ from openmimo.chat import ChatFormat, Message
 from openmimo.model.attention import Layout
 from openmimo.model.mtp import shift_left
 
-__all__ = ["Branch", "PackedBatch", "Tree", "TreeSource", "encode_reply", "pack", "plant"]
+__all__ = ["BatchSource", "Branch", "PackedBatch", "Tree", "encode_reply", "pack"]
 
 
 @dataclass(frozen=True)
@@ -69,42 +69,63 @@ class PackedBatch:
         Returns:
             int64 [B, T] token ids and float32 [B, T] weights; 0 where the target lies on another branch.
         """
-        weights_BT = shift_left(self.weights_BT, distance)
-        column = torch.arange(self.ids_BT.shape[1], device=self.ids_BT.device)
-        branch = torch.div(column - self.layout.stem_length, max(self.layout.branch_length, 1), rounding_mode="floor")
-        is_same = branch == shift_left(branch[None], distance, fill=-2)[0]
-        return shift_left(self.ids_BT, distance), weights_BT * is_same
+        branches_BT = self.layout.branches_BT
+        is_same = branches_BT == shift_left(branches_BT, distance, fill=-1)
+        return shift_left(self.ids_BT, distance), shift_left(self.weights_BT, distance) * is_same
 
 
-def pack(trees: Sequence[Tree], pad_id: int, multiple: int = 8) -> PackedBatch:
-    """Lay one tree in each row, all with the same number of branches.
+def pack(trees: Sequence[Tree], pad_id: int, multiple: int = 8, slots: tuple[int, int] | None = None) -> PackedBatch:
+    """Lay one tree in each row: its stem, then its branches, as many in each slot as fit.
 
     Args:
-        trees: B trees of R branches each.
+        trees: B trees.
         pad_id: token that fills the gaps.
-        multiple: stems and branches are padded to a multiple of this, so that few shapes occur.
+        multiple: stems and slots are padded to a multiple of this.
+        slots: number and length of slots, branches that find no room being left out; None makes room for all. On a
+            CPU every new shape costs seconds of kernel building, so a training run wants few shapes.
     Returns:
-        the batch; stems are padded at their start, branches at their end.
+        the batch; stems are padded at their start, slots at their end. Branches are numbered as in their tree, from 1.
     """
     stem = _round_up(max(len(tree.stem) for tree in trees), multiple)
-    length = _round_up(max(len(branch.ids) for tree in trees for branch in tree.branches), multiple)
-    num_branches = len(trees[0].branches)
-    shape = (len(trees), stem + num_branches * length)
-    ids, positions = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
+    longest = max(len(branch.ids) for tree in trees for branch in tree.branches)
+    limit, length = slots or (None, _round_up(longest, multiple))
+    shelves = [_fill_slots([len(branch.ids) for branch in tree.branches], length, limit) for tree in trees]
+    num_slots = limit or max(len(shelf) for shelf in shelves)
+    shape = (len(trees), stem + num_slots * length)
+    ids, positions, branches = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents, weights = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
-    for row, tree in enumerate(trees):
+    for row, (tree, shelf) in enumerate(zip(trees, shelves, strict=True)):
         own = len(tree.stem)
         ids[row, stem - own : stem] = tree.stem
         positions[row, stem - own : stem] = range(own)
         documents[row, stem - own : stem] = 0
-        for number, branch in enumerate(tree.branches):
-            start, size = stem + number * length, len(branch.ids)
-            ids[row, start : start + size] = branch.ids
-            positions[row, start : start + size] = range(own, own + size)
-            documents[row, start : start + size] = 0
-            weights[row, start : start + size] = branch.weights
-    layout = Layout(torch.from_numpy(positions), torch.from_numpy(documents), num_branches, length)
-    return PackedBatch(torch.from_numpy(ids), torch.from_numpy(weights), layout)
+        for slot, numbers in enumerate(shelf):
+            start = stem + slot * length
+            for number in numbers:
+                branch = tree.branches[number]
+                span = slice(start, start + len(branch.ids))
+                ids[row, span], weights[row, span] = branch.ids, branch.weights
+                positions[row, span] = range(own, own + len(branch.ids))
+                documents[row, span], branches[row, span] = 0, number + 1
+                start = span.stop
+    places = (torch.from_numpy(array) for array in (positions, documents, branches))
+    return PackedBatch(torch.from_numpy(ids), torch.from_numpy(weights), Layout(*places, num_slots, length))
+
+
+def _fill_slots(lengths: Sequence[int], capacity: int, limit: int | None) -> list[list[int]]:
+    """Bin packing, longest first into the first slot with room: lists of branch numbers, at most `limit` lists."""
+    slots: list[list[int]] = []
+    free: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        slot = next((i for i, room in enumerate(free) if room >= lengths[number]), len(slots))
+        if slot == len(slots):
+            if slot == limit or lengths[number] > capacity:
+                continue
+            slots.append([])
+            free.append(capacity)
+        slots[slot].append(number)
+        free[slot] -= lengths[number]
+    return slots
 
 
 def _round_up(value: int, multiple: int) -> int:
@@ -126,30 +147,16 @@ def encode_reply(
     Source: SFT loss masks on prompts and tool results.
     """
     first = max(i for i, message in enumerate(messages) if message.role == "user") + 1
-    ids = chat.encode(messages[:first], tools)
-    weights = [context_weight] * len(ids)
-    for end in range(first + 1, len(messages) + 1):
-        is_target = messages[end - 1].role == "assistant"
-        longer = chat.encode(messages[:end], tools, add_generation_prompt=not is_target)
-        assert longer[: len(ids)] == ids, "a chat template must extend its own prefix"
-        weights += [1.0 if is_target else context_weight] * (len(longer) - len(ids))
-        ids = longer
+    ids: list[int] = []
+    weights: list[float] = []
+    for turn in range(first, len(messages)):
+        if messages[turn].role == "assistant":
+            prompt = chat.encode(messages[:turn], tools)
+            ids = chat.encode(messages[: turn + 1], tools, add_generation_prompt=False)
+            weights += [context_weight] * (len(prompt) - len(weights))
+            weights += [1.0] * (len(ids) - len(weights))
     return ids, weights
 
 
-def plant(conversations: Sequence[tuple[list[int], list[float]]], stem_length: int) -> Tree:
-    """One tree from encoded conversations that share their first `stem_length` tokens.
-
-    Args:
-        conversations: ids and weights of `encode_reply`.
-        stem_length: tokens of the shared system turn.
-    Returns:
-        the tree.
-    """
-    stem = conversations[0][0][:stem_length]
-    assert all(ids[:stem_length] == stem for ids, _ in conversations), "conversations of a tree share their system turn"
-    return Tree(stem, [Branch(ids[stem_length:], weights[stem_length:]) for ids, weights in conversations])
-
-
-TreeSource = Callable[[int], Sequence[Tree]]
-"""Maps a step number to that step's trees."""
+BatchSource = Callable[[int], PackedBatch]
+"""Maps a step number to that step's batch; the same number always gives the same batch."""

@@ -40,7 +40,9 @@ class Muon(torch.optim.Optimizer):
     Source: Jordan et al., "Muon", 2024; quintic coefficients from there.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -88,7 +90,9 @@ def make_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.O
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_matrix = parameter.ndim >= 2 and not any(key in name for key in ("embed_tokens", "lm_head", ".gate.weight"))
+            is_matrix = parameter.ndim >= 2 and not any(
+                key in name for key in ("embed_tokens", "lm_head", ".gate.weight")
+            )
             (matrices if is_matrix else others).append(parameter)
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:

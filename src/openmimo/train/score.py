@@ -22,9 +22,10 @@ def exact_branches(model: MiMo, batch: PackedBatch) -> Tensor:
     logits_BTV = _in_eval(model, lambda: model.logits(model(batch.ids_BT, batch.layout)))
     ids_BT, weights_BT = batch.targets(1)
     wrong_BT = (logits_BTV.argmax(-1) != ids_BT) & (weights_BT == 1)
-    # A branch's first target is predicted from its own first columns, so no error falls into the stem.
-    per_branch = wrong_BT[:, batch.layout.stem_length :].unflatten(1, (batch.layout.num_branches, -1))
-    return ~per_branch.any(-1)
+    # A branch's first target is predicted from its own first columns, so no error falls into the stem (branch 0).
+    branches_BT = batch.layout.branches_BT
+    errors_BR = torch.zeros(len(branches_BT), int(branches_BT.max()) + 1, device=branches_BT.device)
+    return errors_BR.scatter_add(1, branches_BT, wrong_BT.float())[:, 1:] == 0
 
 
 @torch.no_grad()

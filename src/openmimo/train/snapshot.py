@@ -71,9 +71,7 @@ def latest_snapshot(folder: Path) -> Path | None:
     return next((path for path in reversed(_snapshots(folder)) if _is_complete(path)), None)
 
 
-def load_snapshot(
-    path: Path, model: MiMo, optimizers: list[torch.optim.Optimizer], settings: dict[str, Any]
-) -> int:
+def load_snapshot(path: Path, model: MiMo, optimizers: list[torch.optim.Optimizer], settings: dict[str, Any]) -> int:
     """Restore the optimisers' state and check that the run's settings are the ones it was saved with.
 
     Args:
@@ -93,8 +91,7 @@ def load_snapshot(
     ]
     if differing:
         raise TrainingError(
-            f"{path} was saved with other settings ({'; '.join(differing)}): "
-            "use the saved ones, or another run folder"
+            f"{path} was saved with other settings ({'; '.join(differing)}): use the saved ones, or another run folder"
         )
     _restore_optimizers(optimizers, load_file(path / STATE / "optimizers.safetensors"))
     return int(state["step"])
