@@ -35,7 +35,7 @@ class ByteTokenizer:
         return b"".join(pieces).decode(errors="replace")
 
 
-@dataclass
+@dataclass(eq=False)
 class Script:
     """How the fake answers.
 
@@ -58,7 +58,7 @@ class Script:
     is_full: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeStream:
     """What `stream` returns: the deltas, and `close` from any thread."""
 

@@ -61,7 +61,14 @@ def guarded(engine: FakeEngine) -> Iterator[TestClient]:
         yield client
 
 
-ROUTES = [("GET", "/v1/models"), ("POST", PATH), ("GET", "/"), ("GET", "/home"), ("GET", "/nothing"), ("GET", "/health/")]
+ROUTES = [
+    ("GET", "/v1/models"),
+    ("POST", PATH),
+    ("GET", "/"),
+    ("GET", "/home"),
+    ("GET", "/nothing"),
+    ("GET", "/health/"),
+]
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

@@ -162,7 +162,9 @@ def test_unknown_model_is_404(client: TestClient) -> None:
     assert "openmimo-nano" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", PATH, 405), ("GET", "/", 404)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", PATH, 405), ("GET", "/", 404)]
+)
 def test_unknown_route_has_the_error_shape(client: TestClient, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
     assert answer.status_code == status

@@ -14,6 +14,7 @@ from openmimo.environments.home import LiveHome
 from openmimo.errors import ConfigError, RequestError
 from openmimo.server.body import read_body
 from openmimo.server.guard import Guard
+from openmimo.server.lifetime import Lifetime
 from openmimo.server.page import add_page_routes
 from openmimo.server.problem import add_error_handlers, problem_body
 from openmimo.server.reply import ReplyOptions, ReplyWriter
@@ -51,13 +52,14 @@ def create_app(
     app = FastAPI(title="openmimo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, api_key=api_key, allowed_hosts=tuple(allowed_hosts))
     add_error_handlers(app)
-    _add_model_routes(app, engine, model_name)
+    app.state.lifetime = lifetime = Lifetime()
+    _add_model_routes(app, engine, model_name, lifetime)
     if home is not None:
-        add_page_routes(app, engine, home)
+        add_page_routes(app, engine, home, lifetime)
     return app
 
 
-def _add_model_routes(app: FastAPI, engine: Engine, model_name: str) -> None:
+def _add_model_routes(app: FastAPI, engine: Engine, model_name: str, lifetime: Lifetime) -> None:
     @app.get("/health")
     async def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -73,10 +75,14 @@ def _add_model_routes(app: FastAPI, engine: Engine, model_name: str) -> None:
             message = f"model {body.model!r} does not exist; this server has {model_name!r}"
             raise RequestError(message, param="model", code="model_not_found")
         source, writer = await asyncio.to_thread(_start, engine, body, model_name)
-        deltas = iterate_in_thread(source, cancel=source.close)
+        lifetime.hold(source)
+        deltas = iterate_in_thread(source)
         if body.stream:
-            return EventStream(_frames(deltas, writer))
-        return await _whole_reply(request, deltas, writer)
+            return EventStream(_frames(deltas, writer), on_close=lambda: lifetime.release(source))
+        try:
+            return await _whole_reply(request, deltas, writer)
+        finally:
+            lifetime.release(source)
 
 
 def _model_entry(model_name: str, max_context: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Running the server: bind, say where it is, leave cleanly on Ctrl-C."""
 
+import asyncio
 import ipaddress
 import os
 import socket
@@ -14,25 +15,35 @@ from openmimo.environments.home import LiveHome
 from openmimo.errors import ConfigError
 from openmimo.server.app import create_app
 from openmimo.server.guard import is_loopback
+from openmimo.server.lifetime import Lifetime
 
 __all__ = ["API_KEY_VARIABLE", "serve"]
 
 API_KEY_VARIABLE = "OPENMIMO_API_KEY"
-GRACE_S = 3
-"""Seconds that running replies get to finish after Ctrl-C; open event streams would otherwise hold the process."""
+GRACE_S = 2
+"""Seconds that running replies get to finish after Ctrl-C."""
+
+LAST_S = 5
+"""Seconds after which the process ends even if a client does not take its last bytes."""
 
 
 class _Server(uvicorn.Server):
-    """Calls back once it accepts connections."""
+    """Calls back once it accepts connections; on the way down, ends what has no end of its own."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]):
+    def __init__(self, config: uvicorn.Config, lifetime: Lifetime, on_ready: Callable[[], None]):
         super().__init__(config)
+        self._lifetime = lifetime
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._lifetime.is_ending = True
+        asyncio.get_running_loop().call_later(GRACE_S, self._lifetime.cancel_replies)
+        await super().shutdown(sockets)
 
 
 def serve(
@@ -74,18 +85,22 @@ def serve(
         if open_browser:
             webbrowser.open(url)
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, server_header=False)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LAST_S, server_header=False)
     # After its shutdown uvicorn raises the signal again; for a terminal program Ctrl-C is a normal end.
     with listening, suppress(KeyboardInterrupt):
-        _Server(config, announce).run(sockets=[listening])
+        _Server(config, app.state.lifetime, announce).run(sockets=[listening])
 
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listening = socket.socket(info[0], info[1])
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(info[4])
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except BaseException:
+            listening.close()
+            raise
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}; choose another port") from error
     return listening

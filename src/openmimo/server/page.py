@@ -27,6 +27,7 @@ from openmimo.chat import Message
 from openmimo.engine import DeltaStream, Engine, SamplingParams
 from openmimo.environments.home import LiveHome
 from openmimo.server.body import read_body
+from openmimo.server.lifetime import Lifetime
 from openmimo.server.problem import problem_body
 from openmimo.server.reply import timings
 from openmimo.server.schema import AgentRequest, HomeCallRequest, PageTurn
@@ -122,7 +123,7 @@ class _Caller:
                 self._deltas.close()
             return self._deltas
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Cancel the reply being written and every later one."""
         with self._lock:
             self._has_left = True
@@ -130,13 +131,14 @@ class _Caller:
                 self._deltas.close()
 
 
-def add_page_routes(app: FastAPI, engine: Engine, live_home: LiveHome) -> None:
+def add_page_routes(app: FastAPI, engine: Engine, live_home: LiveHome, lifetime: Lifetime) -> None:
     """Add the page, its agent and its home to the application.
 
     Args:
         app: gets the routes.
         engine: writes the agent's replies.
         live_home: the home to show and to act in.
+        lifetime: ends the streams when the server goes down.
     """
     home = SharedHome(live_home)
     _add_static_routes(app)
@@ -147,7 +149,7 @@ def add_page_routes(app: FastAPI, engine: Engine, live_home: LiveHome) -> None:
 
     @app.get("/home/events")
     async def watch_home() -> Response:
-        return EventStream(_state_frames(home))
+        return EventStream(_state_frames(home, lifetime))
 
     @app.post("/home/call")
     async def call_home(request: Request) -> JSONResponse:
@@ -161,7 +163,9 @@ def add_page_routes(app: FastAPI, engine: Engine, live_home: LiveHome) -> None:
         messages = conversation_window(await asyncio.to_thread(home.system_content), body.messages)
         caller = _Caller(engine)
         events = run_agent(caller, messages, home.tools(), home.call, AGENT_PARAMS)
-        return EventStream(_agent_frames(iterate_in_thread(events, cancel=caller.leave), home))
+        lifetime.hold(caller)
+        frames = _agent_frames(iterate_in_thread(events), home)
+        return EventStream(frames, on_close=lambda: lifetime.release(caller))
 
 
 def _add_static_routes(app: FastAPI) -> None:
@@ -187,8 +191,8 @@ def _add_static_routes(app: FastAPI) -> None:
         return send(name)
 
 
-async def _state_frames(home: SharedHome) -> AsyncGenerator[str, None]:
-    while True:
+async def _state_frames(home: SharedHome, lifetime: Lifetime) -> AsyncGenerator[str, None]:
+    while not lifetime.is_ending:
         yield sse(await asyncio.to_thread(home.state))
         await asyncio.sleep(STATE_PERIOD_S)
 
@@ -199,7 +203,7 @@ async def _agent_frames(events: AsyncGenerator[AgentEvent, None], home: SharedHo
             async for event in events:
                 yield sse(_event_body(event, home))
         except Exception as error:
-            yield sse({"type": "error", **problem_body(error)[1]["error"]})
+            yield sse({**problem_body(error)[1]["error"], "type": "error"})
 
 
 def _event_body(event: AgentEvent, home: SharedHome) -> dict[str, Any]:

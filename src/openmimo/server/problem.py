@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from openmimo.errors import CapacityError, RequestError
+from openmimo.server.lifetime import ServerEndingError
 
 __all__ = ["add_error_handlers", "problem", "problem_body"]
 
@@ -41,6 +42,8 @@ def problem_body(error: Exception) -> tuple[int, dict[str, Any]]:
         return status, _body(str(error), "invalid_request_error", error.code, error.param)
     if isinstance(error, CapacityError):
         return 429, _body(str(error), "overloaded_error", "overloaded")
+    if isinstance(error, ServerEndingError):
+        return 503, _body(str(error), "server_error", "shutting_down")
     error_id = secrets.token_hex(4)
     log.error("internal error %s", error_id, exc_info=error)
     return 500, _body(f"internal error {error_id}: the server's log has the details", "server_error", "internal_error")
@@ -68,6 +71,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """
     app.add_exception_handler(RequestError, _answer)
     app.add_exception_handler(CapacityError, _answer)
+    app.add_exception_handler(ServerEndingError, _answer)
     app.add_exception_handler(Exception, _answer)
     app.add_exception_handler(HTTPException, _answer_http)
 
@@ -78,7 +82,7 @@ def _body(message: str, kind: str, code: str, param: str | None = None) -> dict[
 
 async def _answer(request: Request, error: Exception) -> Response:
     status, body = problem_body(error)
-    return JSONResponse(body, status, headers={"Retry-After": RETRY_AFTER_S} if status == 429 else None)
+    return JSONResponse(body, status, headers={"Retry-After": RETRY_AFTER_S} if status in (429, 503) else None)
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:

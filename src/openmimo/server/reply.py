@@ -9,6 +9,7 @@ from typing import Any
 
 from openmimo.chat import ReplyEvent, ReplyParser, ToolCall
 from openmimo.engine.request import Delta, Stats, TokenLogprob
+from openmimo.server.lifetime import ServerEndingError
 from openmimo.tokenizer import Tokenizer
 
 __all__ = ["ReplyOptions", "ReplyWriter", "timings", "usage"]
@@ -55,12 +56,18 @@ class ReplyWriter:
         return self._chunk({"role": "assistant", "content": ""})
 
     def feed(self, delta: Delta) -> Iterator[dict[str, Any]]:
-        """Yield the chunks that a delta completes; after the last delta, the one with the finish reason too."""
+        """Yield the chunks that a delta completes; after the last delta, the one with the finish reason too.
+
+        Raises:
+            ServerEndingError: the reply was cancelled, though its client is still there.
+        """
         self._logprobs += [self._logprob(item) for item in delta.logprobs]
         yield from self._chunks(self._parser.feed(delta.text))
         if delta.finish_reason is None:
             return
         yield from self._chunks(self._parser.finish())
+        if delta.finish_reason == "cancelled":
+            raise ServerEndingError
         self.stats = delta.stats
         self._finish_reason = delta.finish_reason if delta.finish_reason == "length" else "stop"
         if self._finish_reason == "stop" and self._num_calls:

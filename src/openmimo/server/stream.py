@@ -3,13 +3,13 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
-from starlette.types import Message, Send
+from starlette.types import Message, Receive, Scope, Send
 
 __all__ = ["PING", "EventStream", "iterate_in_thread", "sse", "until_disconnect", "with_pings"]
 
@@ -43,7 +43,7 @@ def sse(data: Mapping[str, Any] | str, event: str = "") -> str:
 class _Relay(Generic[Item]):
     """Carries items from the thread that makes them to the event loop that sends them."""
 
-    def __init__(self, iterator: Iterator[Item]):
+    def __init__(self, iterator: Iterable[Item]):
         self._iterator = iterator
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
@@ -69,15 +69,12 @@ class _Relay(Generic[Item]):
                 self._put("item", item)
                 if self._is_stopped.is_set():
                     break
-            self._close()
+            close = getattr(self._iterator, "close", None)
+            if close is not None:
+                close()
             self._put("end", None)
         except BaseException as error:  # carried to the event loop, which raises it
             self._put("error", error)
-
-    def _close(self) -> None:
-        close = getattr(self._iterator, "close", None)
-        if close is not None:
-            close()
 
     def _put(self, kind: str, value: Any) -> None:
         self._room.acquire()
@@ -85,17 +82,14 @@ class _Relay(Generic[Item]):
             self._loop.call_soon_threadsafe(self._queue.put_nowait, (kind, value))
 
 
-async def iterate_in_thread(
-    iterator: Iterator[Item], cancel: Callable[[], None] = lambda: None
-) -> AsyncGenerator[Item, None]:
+async def iterate_in_thread(iterator: Iterable[Item]) -> AsyncGenerator[Item, None]:
     """Run a blocking iterator in a thread of its own.
 
-    When the consumer leaves early, `cancel` is called (from the event loop, so that work which has not produced its
-    first item stops as well) and the thread closes the iterator.
+    When the consumer leaves early, the thread ends at the iterator's next item. Making a next item come soon is the
+    business of whoever leaves: `close` of an engine's stream does.
 
     Args:
-        iterator: iterated and closed in the thread.
-        cancel: makes the iterator end soon; must not block.
+        iterator: iterated in the thread, and closed there if it can be.
     Yields:
         its items, in order, at the consumer's pace.
     Raises:
@@ -103,20 +97,16 @@ async def iterate_in_thread(
     """
     relay = _Relay(iterator)
     relay.start()
-    has_ended = False
     try:
         while True:
             kind, value = await relay.take()
-            has_ended = kind != "item"
             if kind == "error":
                 raise value
-            if has_ended:
+            if kind == "end":
                 return
             yield value
     finally:
-        if not has_ended:
-            cancel()
-            relay.stop()
+        relay.stop()
 
 
 async def until_disconnect(request: Request, work: Coroutine[Any, Any, Item]) -> Item:
@@ -185,24 +175,30 @@ def _close_now(frames: AsyncGenerator[Any, None]) -> None:
 
 
 class EventStream(StreamingResponse):
-    """A stream of server-sent events that notices both a client who left and one who stopped reading."""
+    """A stream of server-sent events that notices both a client who left and one who stopped reading.
 
-    def __init__(self, frames: AsyncGenerator[str, None]):
+    Args:
+        frames: framed events.
+        on_close: called once when the stream is over, however it ends and even if it never began.
+    """
+
+    def __init__(self, frames: AsyncGenerator[str, None], on_close: Callable[[], None] = lambda: None):
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(with_pings(frames), media_type="text/event-stream", headers=headers)
+        self._frames = with_pings(frames)
+        self._on_close = on_close
+        super().__init__(self._frames, media_type="text/event-stream", headers=headers)
 
-    async def stream_response(self, send: Send) -> None:
-        """Send the frames, each within `SEND_TIMEOUT_S`; always close the source."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the frames, each within `SEND_TIMEOUT_S`."""
 
         async def send_in_time(message: Message) -> None:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await send(message)
 
-        source = self.body_iterator
         try:
-            await super().stream_response(send_in_time)
+            await super().__call__(scope, receive, send_in_time)
         except TimeoutError:
             pass  # the connection is dropped unfinished, which tells a client that is still there
         finally:
-            if isinstance(source, AsyncGenerator):
-                _close_now(source)
+            _close_now(self._frames)
+            self._on_close()

@@ -112,6 +112,7 @@ class AgentTurn {
     this.node.classList.remove("busy");
     if (this.stats) this.node.append(this.stats);
     if (reason === "length") this.fail("The reply was cut: it grew too long.");
+    if (reason === "cancelled") this.fail("The server is shutting down.");
     if (reason === "max_rounds") this.fail("Stopped: the model kept calling tools.");
   }
 

@@ -89,28 +89,30 @@ class Room {
   }
 }
 
-/** Where a device's caption goes: beside the badge, inside the room, or outside a wall that the device is on. */
-function captionPlace({ x_m: x, y_m: y }, room, text) {
+/** Where a device's caption goes: below or above the badge, beside one on a side wall, outside for one on an outer wall. */
+function captionPlace({ x_m: x, y_m: y }, room, text, planHeight) {
   const half = widthOf(text, 0.27) / 2 + 0.08;
   const { x_m: left, y_m: top, width_m: width, height_m: height } = room;
-  const [above, below] = [-BADGE_M - 0.14, BADGE_M + 0.29];
-  const isOnTop = y - top < BADGE_M && top === 0;
-  const isOnBottom = top + height - y < BADGE_M;
-  const labelY = isOnTop || (!isOnBottom && y + below + 0.12 > top + height) ? above : below;
-  if (x - half < left) return { x: -Math.min(BADGE_M, x - left - 0.12), y: labelY, "text-anchor": "start" };
-  if (x + half > left + width) return { x: Math.min(BADGE_M, left + width - x - 0.12), y: labelY, "text-anchor": "end" };
-  return { y: labelY, "text-anchor": "middle" };
+  const [above, below, beside] = [-BADGE_M - 0.14, BADGE_M + 0.29, BADGE_M + 0.12];
+  if (top === 0 && y < BADGE_M) return { class: "caption outside", y: above, "text-anchor": "middle" };
+  if (planHeight - y < BADGE_M) return { class: "caption outside", y: below, "text-anchor": "middle" };
+  if (left + width - x < BADGE_M) return { class: "caption", x: -beside, y: 0.1, "text-anchor": "end" };
+  if (x - left < BADGE_M) return { class: "caption", x: beside, y: 0.1, "text-anchor": "start" };
+  const at = { class: "caption", y: y + below + 0.12 > top + height ? above : below };
+  if (x - half < left) return { ...at, x: -Math.min(BADGE_M, x - left - 0.12), "text-anchor": "start" };
+  if (x + half > left + width) return { ...at, x: Math.min(BADGE_M, left + width - x - 0.12), "text-anchor": "end" };
+  return { ...at, "text-anchor": "middle" };
 }
 
 class Device {
-  constructor(place, index, device, room, onToggle) {
+  constructor(place, index, device, room, planHeight, onToggle) {
     const { x_m: x, y_m: y } = place;
     this.device = device;
     this.icon = new Icon(device);
-    this.name = svg("tspan", { class: "name" }, device.name);
-    this.value = svg("tspan", { class: "value", dx: "0.3em" });
+    this.name = svg("tspan", { class: "name" }, `${device.name}\u00a0`);
+    this.value = svg("tspan", { class: "value" });
     this.title = svg("title");
-    const caption = captionPlace(place, room.place, `${device.name} 100%`);
+    const caption = captionPlace(place, room.place, `${device.name} 100%`, planHeight);
     const isButton = toggleCall(device) !== null;
     this.node = svg(
       "g",
@@ -127,7 +129,7 @@ class Device {
       svg("circle", { class: "ring", r: BADGE_M }),
       svg("circle", { class: "badge", r: BADGE_M }),
       this.icon.node,
-      svg("text", { class: "caption", ...caption }, this.name, this.value),
+      svg("text", caption, this.name, this.value),
     );
     if (device.domain === "light") this.addGlow(index, x, y, room);
   }
@@ -188,7 +190,7 @@ export class FloorPlan {
     this.devices = new Map(
       plan.devices.map((place, index) => {
         const device = known.get(place.name);
-        return [place.name, new Device(place, index, device, this.rooms.get(device.area), onToggle)];
+        return [place.name, new Device(place, index, device, this.rooms.get(device.area), plan.height_m, onToggle)];
       }),
     );
     const rooms = [...this.rooms.values()];
