@@ -435,10 +435,20 @@ def test_text_is_given_out_as_soon_as_it_is_certain():
     assert parser.message == Message("assistant", "Hello <toolbox")
 
 
-@pytest.mark.parametrize(
-    "text", [" " * 50_000, "<tool_call>" * 5_000, "<" * 50_000, xml("Now") * 2_000, '<tool_call>{"' + "</" * 25_000]
-)
-def test_parsing_takes_linear_time(text):
-    begin = time.perf_counter()
-    assert parse([text]) == parse(text)
-    assert time.perf_counter() - begin < 3  # quadratic work would take minutes
+def cpu_seconds(pieces):
+    parser = DEFAULT.parser(TOOLS)
+    begin = time.process_time()
+    for piece in pieces:
+        parser.feed(piece)
+    parser.finish()
+    return time.process_time() - begin
+
+
+@pytest.mark.parametrize("unit", [" ", "<", "<tool_call>", xml("Now"), '<tool_call>{"</', "<tool_call><function=", "&"])
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "in characters"])
+def test_parsing_takes_linear_time(unit, is_cut):
+    text = unit * (2_000 // len(unit) + 1)
+    whole = 16 * text
+    few, many = (text, whole) if is_cut else ([text], [whole])
+    fast = min(cpu_seconds(few) for _ in range(3))
+    assert cpu_seconds(many) < 64 * fast + 0.05  # linear work takes 16 times as long, quadratic 256 times
