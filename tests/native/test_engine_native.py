@@ -29,9 +29,9 @@ def expected():
 def open_engine():
     opened = []
 
-    def open_(name, trunk_state="pre_norm", num_slots=4, **settings):
+    def open_(name, trunk_state="pre_norm", weights="f32", **settings):
         checkpoint = Checkpoint.open(ORACLES / name, mtp_trunk_state=trunk_state)
-        backend = NativeBackend(checkpoint, weights="f32", threads=1, num_slots=num_slots, num_pages=32)
+        backend = NativeBackend(checkpoint, weights=weights, threads=1, num_slots=4, num_pages=32)
         opened.append(Engine(backend, **settings))
         return opened[-1]
 
@@ -84,6 +84,18 @@ def test_five_requests_at_once_get_the_tokens_they_get_alone(open_engine, expect
         engine = open_engine(name, mtp=mtp, prefill_rows=prefill_rows)
         handles = [engine.submit(prompt, greedy(30)) for prompt in prompts]
         assert [handle.result(60).token_ids for handle in handles] == alone
+
+
+@pytest.mark.parametrize("weights", ["bf16", "q8"])
+def test_smaller_number_formats_give_the_same_tokens_with_drafts_and_neighbours(open_engine, expected, weights):
+    name = "mimo_v2_flash_tiny"
+    ids = expected[name]["seq.input_ids"].tolist()
+    for params in (greedy(60), SamplingParams(seed=9, max_new_tokens=60, ignore_eos=True)):
+        alone = open_engine(name, weights=weights, mtp="off").generate(ids, params).token_ids
+        engine = open_engine(name, weights=weights, mtp=3, prefill_rows=9)
+        others = [engine.submit(ids[i:], greedy(30)) for i in range(1, 4)]
+        assert engine.generate(ids, params).token_ids == alone
+        assert all(other.result(60) for other in others)
 
 
 def test_streams_join_to_completions_and_seeds_reproduce_them_whatever_the_neighbours(open_engine, expected):

@@ -7,6 +7,8 @@ import pytest
 from engine_backend import VOCAB, FakeBackend, greedy, greedy_rounds, head_logits, trunk_logits, trunk_state
 
 from openmimo.engine import Engine, SamplingParams
+from openmimo.engine.request import Request
+from openmimo.engine.worker import Worker
 from openmimo.errors import ConfigError, OpenMiMoError, RequestError
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=40, ignore_eos=True)
@@ -52,27 +54,33 @@ def test_rounds_are_those_of_heads_that_never_see_a_stale_row(open_engine, num_d
         assert any(r[-1] > 0 for r in expected)  # or the test shows nothing
 
 
-def test_many_requests_at_once_get_the_tokens_they_get_alone(open_engine):
+def run_together(backend, max_drafts, prefill_rows, requests):
+    """Run requests on a worker without its thread, so that every step is the same each time."""
+    worker = Worker(backend, VOCAB, frozenset(), max_drafts, True, prefill_rows)
+    for request in requests:
+        worker.take("add", request)
+    while not worker.scheduler.is_idle:
+        worker.step()
+    worker.cache.check_idle()
+    return [list(request.output.completion.token_ids) for request in requests]
+
+
+def test_many_requests_at_once_get_the_tokens_they_get_alone():
     backend = FakeBackend(num_slots=4, num_pages=40)
-    engine = open_engine(backend, prefill_rows=16)
     prompts = [[(i * j + 1) % VOCAB for j in range(1 + 17 * i)] for i in range(10)]
-    handles = [engine.submit(prompt, GREEDY) for prompt in prompts]
-    for prompt, handle in zip(prompts, handles, strict=True):
-        assert list(handle.result(30).token_ids) == greedy(prompt, 40)
+    requests = [Request(prompt, GREEDY, 40, seed=0) for prompt in prompts]
+    assert run_together(backend, 3, 16, requests) == [greedy(prompt, 40) for prompt in prompts]
     assert max(backend.sequences_per_forward) == 4
     assert max(backend.rows_per_forward) <= 16 + 3 * 4
 
 
-def test_a_long_prompt_is_run_in_chunks_while_another_request_decodes(open_engine):
+def test_a_long_prompt_is_run_in_chunks_while_another_request_decodes():
     backend = FakeBackend()
-    engine = open_engine(backend, mtp="off", prefill_rows=8)
-    stream = engine.stream(PROMPT, SamplingParams(temperature=0, max_new_tokens=60, ignore_eos=True))
-    next(stream)
-    long = engine.submit([1] * 100, GREEDY)
-    seen = len([delta for delta in stream if delta.token_ids])
-    assert list(long.result(30).token_ids) == greedy([1] * 100, 40)
-    assert seen == 59
-    assert backend.rows_per_forward.count(9) >= 10  # 8 rows of the prompt beside 1 row of the other
+    requests = [Request(prompt, GREEDY, 40, seed=0) for prompt in (PROMPT, [1] * 100)]
+    assert run_together(backend, 0, 8, requests) == [greedy(PROMPT, 40), greedy([1] * 100, 40)]
+    # 5 + 3 prompt rows give the first its first token; 8 of the other 97 beside each of its next 12; the last one
+    # beside its 14th; both decode up to its 40th; the other has 27 tokens by then and decodes 13 more alone.
+    assert backend.rows_per_forward == [8] + [9] * 12 + [2] * 27 + [1] * 13
 
 
 def test_sampled_tokens_depend_on_the_seed_only(open_engine):
@@ -82,7 +90,7 @@ def test_sampled_tokens_depend_on_the_seed_only(open_engine):
         engine = open_engine(mtp=mtp, prefill_rows=4)
         others = [engine.submit([i, i + 1], SamplingParams(max_new_tokens=30)) for i in range(5)]
         assert engine.generate(PROMPT, params).token_ids == alone
-        assert all(other.result(30) for other in others)
+        assert all(other.result(60) for other in others)
     other_seed = SamplingParams(temperature=0.9, top_p=0.95, max_new_tokens=40, seed=12, ignore_eos=True)
     assert open_engine().generate(PROMPT, other_seed).token_ids != alone
 
@@ -147,7 +155,7 @@ def test_cancelled_requests_free_everything_and_say_so(open_engine):
     next(iter(running[0]))
     for handle in (*running, waiting):
         engine.cancel(handle)
-    results = [handle.result(10) for handle in (*running, waiting)]
+    results = [handle.result(60) for handle in (*running, waiting)]
     assert [result.finish_reason for result in results] == ["cancelled"] * 3
     assert 0 < len(results[0].token_ids) < 1000
     assert results[2].token_ids == ()
@@ -159,7 +167,7 @@ def test_closing_a_stream_early_cancels_its_request(open_engine):
     engine = open_engine(FakeBackend(num_slots=1))
     stream = engine.stream(PROMPT, SamplingParams(max_new_tokens=1000, ignore_eos=True))
     stream.close()  # not one delta was taken
-    assert engine.submit(PROMPT, GREEDY).result(10).finish_reason == "length"
+    assert engine.submit(PROMPT, GREEDY).result(60).finish_reason == "length"
 
 
 def test_a_failing_step_ends_its_requests_and_the_engine_goes_on(open_engine):
@@ -168,7 +176,7 @@ def test_a_failing_step_ends_its_requests_and_the_engine_goes_on(open_engine):
     backend.fail_at = 3
     handle = engine.submit(PROMPT, GREEDY)
     with pytest.raises(OpenMiMoError, match="MemoryError: no memory for this step"):
-        handle.result(10)
+        handle.result(60)
     with pytest.raises(OpenMiMoError, match="no memory"):
         list(handle)
     assert list(engine.generate(PROMPT, GREEDY).token_ids) == greedy(PROMPT, 40)
@@ -180,17 +188,17 @@ def test_a_request_whose_logits_are_not_finite_fails_alone(open_engine):
     backend.nan_after = 60  # positions past 60 of any sequence
     bad = [engine.submit([1] * 58, params) for params in (GREEDY, SamplingParams(seed=1, ignore_eos=True))]
     good = engine.submit(PROMPT, GREEDY)
-    assert list(good.result(10).token_ids) == greedy(PROMPT, 40)
+    assert list(good.result(60).token_ids) == greedy(PROMPT, 40)
     for handle in bad:
         with pytest.raises(OpenMiMoError, match="logit of nan"):
-            handle.result(10)
+            handle.result(60)
 
 
 def test_close_cancels_what_is_left_and_refuses_more(open_engine):
     engine = open_engine(FakeBackend(num_slots=1))
     handles = [engine.submit(PROMPT, SamplingParams(max_new_tokens=900, ignore_eos=True)) for _ in range(3)]
     engine.close()
-    assert {handle.result(10).finish_reason for handle in handles} <= {"cancelled"}
+    assert {handle.result(60).finish_reason for handle in handles} <= {"cancelled"}
     engine.close()
     engine.cancel(handles[0])
     with pytest.raises(OpenMiMoError, match="closed"):
@@ -202,7 +210,7 @@ def test_a_dropped_engine_ends_its_thread():
     engine.generate(PROMPT, GREEDY)
     thread = engine._thread
     del engine
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

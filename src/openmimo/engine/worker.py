@@ -1,4 +1,4 @@
-"""The loop that owns the back end: takes messages, runs one step after another, hands tokens out."""
+"""The loop that owns the back end: takes orders, runs one step after another, hands tokens out."""
 
 import queue
 import time
@@ -18,7 +18,7 @@ from openmimo.errors import OpenMiMoError
 
 __all__ = ["Worker"]
 
-Message = tuple[Literal["add", "cancel"], Request | None]
+Order = tuple[Literal["add", "cancel"], Request | None]
 """What to do with a request; no request means to close."""
 
 
@@ -33,7 +33,7 @@ class Worker:
         is_fixed: always make `max_drafts` drafts, instead of choosing by measurement.
         prefill_rows: most prompt rows in a step.
     Attributes:
-        inbox: messages from other threads.
+        inbox: orders from other threads.
         fault: why no more requests can be taken, or None.
     """
 
@@ -54,19 +54,19 @@ class Worker:
         self.scheduler = Scheduler(self.cache, prefill_rows)
         self.drafter = Drafter(backend, num_ids, max_drafts, prefill_rows)
         self.controller = DraftController(max_drafts, is_fixed)
-        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self.fault: OpenMiMoError | None = None
         self._packer = Packer()
 
     def run(self) -> None:
-        """Work until the closing message comes; then cancel what is left."""
+        """Work until the closing order comes; then cancel what is left."""
         while self._receive():
             self.step()
         for request in [*self.scheduler.running, *self.scheduler.waiting]:
             self._finish(request, "cancelled")
 
     def _receive(self) -> bool:
-        """Handle all messages, waiting for one if there is nothing to do. False: close."""
+        """Handle all orders, waiting for one if there is nothing to do. False: close."""
         while True:
             if self.scheduler.is_idle:
                 self._check_idle()
@@ -78,7 +78,7 @@ class Worker:
             self.take(kind, request)
 
     def take(self, kind: Literal["add", "cancel"], request: Request) -> None:
-        """Handle a message.
+        """Handle an order.
 
         Args:
             kind: "add" puts the request in line, "cancel" ends it unless it is finished.
