@@ -26,6 +26,7 @@ __all__ = [
     "ToolCalled",
     "ToolResult",
     "ToolReturned",
+    "conversation_window",
     "run_agent",
 ]
 
@@ -130,6 +131,22 @@ class Finished:
 AgentEvent = ReasoningDelta | ContentDelta | ToolCalled | ToolReturned | ReplyFinished | Finished
 
 
+def conversation_window(system: str, turns: Sequence[Message]) -> list[Message]:
+    """Choose what of a chat about a changing world the model is shown: the last user turn, under a fresh listing.
+
+    The default model was trained on single requests whose listing is current. Earlier turns would bring it listings and
+    results that are no longer true, at lengths that it has not seen. The tool rounds of the turn itself are kept, by
+    `run_agent`. A model trained on long chats would want all turns here.
+
+    Args:
+        system: the system message, with the current listing.
+        turns: the chat, the user's new turn last.
+    Returns:
+        the messages to answer.
+    """
+    return [Message("system", system), turns[-1]]
+
+
 def run_agent(
     engine: ChatEngine,
     messages: Sequence[Message],
@@ -137,7 +154,7 @@ def run_agent(
     call_tool: CallTool,
     params: SamplingParams,
     max_rounds: int = 6,
-) -> Iterator[AgentEvent]:
+) -> Generator[AgentEvent, None, None]:
     """Let the model answer, using tools, and yield what happens as it happens.
 
     Closing the iterator cancels the reply that is being written. A tool that raises becomes an error result that the

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, app_of
 from fastapi.testclient import TestClient
 from live_server import running
-
-from openmimo.server import create_app
 
 BASE_URL = "http://127.0.0.1"
 
@@ -19,11 +17,11 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def client(engine: FakeEngine) -> Iterator[TestClient]:
-    with TestClient(create_app(engine), base_url=BASE_URL, raise_server_exceptions=False) as client:  # type: ignore[arg-type]
+    with TestClient(app_of(engine), base_url=BASE_URL, raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
 def url(engine: FakeEngine) -> Iterator[str]:
-    with running(create_app(engine)) as url:  # type: ignore[arg-type]
+    with running(app_of(engine)) as url:
         yield url

@@ -5,11 +5,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
+
+from fastapi import FastAPI
 
 from openmimo.chat import ChatFormat, Message, chat_template
+from openmimo.engine import Engine
 from openmimo.engine.request import Completion, Delta, SamplingParams, Stats, TokenLogprob
+from openmimo.environments.home import LiveHome
 from openmimo.errors import CapacityError
+from openmimo.server import create_app
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>")
 MAX_CONTEXT = 4096
@@ -142,3 +147,8 @@ def _logprobs(token_ids: Sequence[int], num_top: int) -> tuple[TokenLogprob, ...
     return tuple(
         TokenLogprob(item, -0.5, tuple((item + rank, -0.5 - rank) for rank in range(num_top))) for item in token_ids
     )
+
+
+def app_of(engine: FakeEngine, home: LiveHome | None = None, **settings: Any) -> FastAPI:
+    """The server's app over the fake."""
+    return create_app(cast(Engine, engine), home, **settings)

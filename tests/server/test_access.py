@@ -2,13 +2,15 @@
 
 import base64
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, app_of
 from fastapi.testclient import TestClient
 
+from openmimo.engine import Engine
 from openmimo.errors import ConfigError
-from openmimo.server import create_app, serve
+from openmimo.server import serve
 from openmimo.server.guard import is_loopback
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
@@ -29,7 +31,7 @@ def test_other_names_are_refused(client: TestClient, host: str) -> None:
 
 
 def test_allowed_host_is_served(engine: FakeEngine) -> None:
-    with TestClient(create_app(engine, allowed_hosts=["box.lan"]), base_url="http://box.lan:8000") as client:
+    with TestClient(app_of(engine, allowed_hosts=["box.lan"]), base_url="http://box.lan:8000") as client:
         assert client.get("/v1/models").status_code == 200
 
 
@@ -57,7 +59,7 @@ KEY = "s3cret"
 
 @pytest.fixture
 def guarded(engine: FakeEngine) -> Iterator[TestClient]:
-    with TestClient(create_app(engine, api_key=KEY), base_url="http://127.0.0.1") as client:
+    with TestClient(app_of(engine, api_key=KEY), base_url="http://127.0.0.1") as client:
         yield client
 
 
@@ -118,7 +120,7 @@ def test_every_answer_carries_the_content_policy(client: TestClient) -> None:
 def test_open_bind_needs_a_key(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENMIMO_API_KEY", raising=False)
     with pytest.raises(ConfigError, match="OPENMIMO_API_KEY"):
-        serve(engine, host="0.0.0.0", port=0)
+        serve(cast(Engine, engine), host="0.0.0.0", port=0)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, app_of
 from live_server import running, until
 from page_steps import ask, check_light_goes_off, chromium, device, open_page
 from playwright.sync_api import Browser, Page, expect
 
 from openmimo.environments.home import LiveHome
-from openmimo.server import create_app
 
 pytestmark = pytest.mark.browser
 
@@ -42,7 +41,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def url(engine: FakeEngine) -> Iterator[str]:
     engine.script.reply = light_off
-    with running(create_app(engine, LiveHome())) as url:  # type: ignore[arg-type]
+    with running(app_of(engine, LiveHome())) as url:
         yield url
 
 

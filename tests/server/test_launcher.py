@@ -7,10 +7,12 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import cast
 
 import pytest
 from fake_engine import FakeEngine
 
+from openmimo.engine import Engine
 from openmimo.errors import ConfigError
 from openmimo.server import serve
 
@@ -50,4 +52,4 @@ def test_taken_port_is_named(engine: FakeEngine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}"):
-            serve(engine, port=port)  # type: ignore[arg-type]
+            serve(cast(Engine, engine), port=port)

@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, app_of
 from fastapi.testclient import TestClient
 from live_server import running
 
 from openmimo.environments.home import LiveHome
 from openmimo.environments.home.tools import render_result
-from openmimo.server import create_app
-from openmimo.server.page import SharedHome, conversation_window
-from openmimo.server.schema import PageTurn
+from openmimo.server.page import SharedHome
 
 CALL = "<tool_call>\n<function=HassTurnOff>\n<parameter=name>kitchen light</parameter>\n</function>\n</tool_call>"
 
@@ -24,7 +22,7 @@ def light_off(prompt: str) -> str:
 
 @pytest.fixture
 def client(engine: FakeEngine) -> Iterator[TestClient]:
-    app = create_app(engine, LiveHome())  # type: ignore[arg-type]
+    app = app_of(engine, LiveHome())
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
 
@@ -141,11 +139,6 @@ def test_result_is_written_as_in_training(client: TestClient, engine: FakeEngine
     assert f"<tool_response>\n{render_result({'success': ['kitchen light: off']})}\n" in engine.prompts[1]
 
 
-def test_window_ends_with_the_turn_to_answer() -> None:
-    window = conversation_window("listing", [PageTurn(role="user", content="a"), PageTurn(role="user", content="b")])
-    assert [(message.role, message.content) for message in window] == [("system", "listing"), ("user", "b")]
-
-
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -170,7 +163,7 @@ def test_failures_come_as_events(client: TestClient, engine: FakeEngine) -> None
 def test_home_events_tell_the_state(engine: FakeEngine) -> None:
     import httpx2
 
-    with running(create_app(engine, LiveHome())) as url, httpx2.stream("GET", f"{url}/home/events") as answer:  # type: ignore[arg-type]
+    with running(app_of(engine, LiveHome())) as url, httpx2.stream("GET", f"{url}/home/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = (line for line in answer.iter_lines() if line.startswith("data: "))
         first, second = (json.loads(next(lines).removeprefix("data: ")) for _ in range(2))
@@ -192,5 +185,5 @@ def test_time_passes_only_when_somebody_looks() -> None:
 
 
 def test_server_without_a_home_has_no_page(engine: FakeEngine) -> None:
-    with TestClient(create_app(engine), base_url="http://127.0.0.1") as client:  # type: ignore[arg-type]
+    with TestClient(app_of(engine), base_url="http://127.0.0.1") as client:
         assert [client.get(path).status_code for path in ("/", "/home", "/web/app.js")] == [404, 404, 404]

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, app_of
 from live_server import running, until
 
-from openmimo.server import create_app
 from openmimo.server.lifetime import Lifetime
 from openmimo.server.stream import MAX_WAITING, PING, iterate_in_thread, sse, with_pings
 
@@ -127,7 +126,7 @@ def test_official_client_sees_errors_as_its_own_kinds(url: str, engine: FakeEngi
 
 def test_many_requests_at_once_all_finish(engine: FakeEngine) -> None:
     engine.script.pause_s = 0.002
-    with running(create_app(engine)) as url:  # type: ignore[arg-type]
+    with running(app_of(engine)) as url:
         connections = [post(url, {"stream": True}) for _ in range(60)]
         for connection in connections:
             received = b""
@@ -202,7 +201,7 @@ def test_leaving_early_closes_the_iterator_in_its_thread() -> None:
 def test_server_that_goes_down_tells_its_clients(engine: FakeEngine, is_stream: bool) -> None:
     engine.script.reply = lambda prompt: "word " * 2000
     engine.script.pause_s = 0.01
-    app = create_app(engine)  # type: ignore[arg-type]
+    app = app_of(engine)
     with running(app) as url:
         connection = post(url, {"stream": is_stream})
         until(lambda: len(engine.streams) == 1)

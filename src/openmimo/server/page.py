@@ -21,6 +21,7 @@ from openmimo.agent import (
     ToolCalled,
     ToolResult,
     ToolReturned,
+    conversation_window,
     run_agent,
 )
 from openmimo.chat import Message
@@ -30,10 +31,10 @@ from openmimo.server.body import read_body
 from openmimo.server.lifetime import Lifetime
 from openmimo.server.problem import problem_body
 from openmimo.server.reply import timings
-from openmimo.server.schema import AgentRequest, HomeCallRequest, PageTurn
+from openmimo.server.schema import AgentRequest, HomeCallRequest
 from openmimo.server.stream import EventStream, iterate_in_thread, sse
 
-__all__ = ["add_page_routes", "conversation_window"]
+__all__ = ["SharedHome", "add_page_routes"]
 
 STATE_PERIOD_S = 1.0
 
@@ -41,22 +42,6 @@ AGENT_PARAMS = SamplingParams(temperature=0.0, max_new_tokens=512)
 """Greedy: the page acts on devices, and the likeliest call is the one to make."""
 
 _CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-
-def conversation_window(system: str, turns: Sequence[PageTurn]) -> list[Message]:
-    """Choose what of the page's chat the model is shown: the last user turn, under a fresh listing of the home.
-
-    The default model was trained on single requests whose listing is current. Earlier turns would bring it listings and
-    results that are no longer true, at lengths that it has not seen. The tool rounds of the turn itself are kept, by
-    `run_agent`. A model trained on long chats would want all turns here.
-
-    Args:
-        system: the system message, with the home's current listing.
-        turns: the chat as the page shows it, the user's new turn last.
-    Returns:
-        the messages to answer.
-    """
-    return [Message("system", system), Message("user", turns[-1].content)]
 
 
 class SharedHome:
@@ -160,7 +145,8 @@ def add_page_routes(app: FastAPI, engine: Engine, live_home: LiveHome, lifetime:
     @app.post("/agent")
     async def act(request: Request) -> Response:
         body = await read_body(request, AgentRequest)
-        messages = conversation_window(await asyncio.to_thread(home.system_content), body.messages)
+        turns = [Message(turn.role, turn.content) for turn in body.messages]
+        messages = conversation_window(await asyncio.to_thread(home.system_content), turns)
         caller = _Caller(engine)
         events = run_agent(caller, messages, home.tools(), home.call, AGENT_PARAMS)
         lifetime.hold(caller)

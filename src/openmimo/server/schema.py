@@ -76,7 +76,7 @@ class CalledFunction(_Strict):
         if not isinstance(value, str):
             return value
         try:
-            parsed = json.loads(value or "{}")
+            parsed = _strict_json(value or "{}")
         except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict):
@@ -289,14 +289,19 @@ def read_request(model: type[Model], raw: bytes) -> Model:
 
 def _parse_json(raw: bytes) -> Any:
     try:
-        body = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
-        # Text such as "\\ud800" is valid JSON but no valid Unicode; it could not be tokenised.
-        json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        return _strict_json(raw.decode("utf-8"))
     except RecursionError:
         raise RequestError("the body is nested too deeply to be read", code="invalid_json") from None
     except ValueError as error:
         raise RequestError(f"the body is not valid JSON: {_plain(error)}", code="invalid_json") from None
-    return body
+
+
+def _strict_json(text: str) -> Any:
+    """Parse JSON whose values can be written again: no NaN, no infinity, no repeated keys, only whole characters."""
+    value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    # "\\ud800" is valid JSON but half a character, and 1e999 is infinity; neither could be tokenised.
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    return value
 
 
 def _plain(error: ValueError) -> str:
