@@ -134,10 +134,11 @@ class HomeTrees:
         no_system = Message(
             "system", ""
         )  # control tokens cut the text, so the rest encodes the same after any system turn
-        for gold in (task.gold, task.gold[:1]):
+        golds = (task.gold, task.gold[:1]) if rng.random() < 0.3 else (task.gold[:1],)
+        for gold in golds:
             messages = [no_system, *history, task.messages[-1], *gold]
             ids, weights = encode_reply(self.chat, messages, (), CONTEXT_WEIGHT)
-            if len(gold) == 1 or (rng.random() < 0.3 and len(ids) - self.skipped <= SLOTS[1]):
+            if len(ids) - self.skipped <= SLOTS[1]:
                 break
         return Branch(ids[self.skipped :], weights[self.skipped :])
 
@@ -145,7 +146,7 @@ class HomeTrees:
 class Scoreboard:
     """Exact-match by kind on held-out homes, with known and with held-out phrasings; the same items every time."""
 
-    def __init__(self, trees: HomeTrees, rows: int = 24):
+    def __init__(self, trees: HomeTrees, rows: int = 16):
         self.cells: dict[str, tuple[PackedBatch, list[list[HomeTask]]]] = {}
         for phrasings in ("train", "eval"):
             rng = random.Random(f"score:{phrasings}")
@@ -160,14 +161,17 @@ class Scoreboard:
         table: dict[str, Any] = {}
         device = next(model.parameters()).device
         for cell, (batch, tasks) in self.cells.items():
-            right = exact_branches(model, batch.to(device)).tolist()
+            batch = batch.to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                right = exact_branches(model, batch).tolist()
+                agreement = [round(share, 4) for share in mtp_agreement(model, batch)]
             by_kind = defaultdict(list)
             for task, is_right in zip(itertools.chain(*tasks), itertools.chain(*right), strict=True):
                 by_kind[task.kind].append(is_right)
                 by_kind["all"].append(is_right)
             table[cell] = {kind: round(100 * sum(hits) / len(hits)) for kind, hits in sorted(by_kind.items())}
-        if len(model.heads):
-            table["agreement"] = [round(share, 4) for share in mtp_agreement(model, batch.to(device))]
+            if agreement:
+                table[f"{cell} agreement"] = agreement
         return table
 
 
@@ -222,7 +226,7 @@ def train_trunk(out: Path, trees: HomeTrees, score: Scoreboard, files: dict[str,
         folder=str(out / "trunk"), steps=steps, save_every=200, balance_speed=2e-3, weights=LossWeights(mtp=0.0)
     )
     model = new_model(parse_config(published_config(0)), SEED)
-    return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 100)
+    return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 150)
 
 
 def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, files: dict[str, str], steps: int) -> Path:
@@ -237,7 +241,7 @@ def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, fil
     model = new_model(parse_config(published_config(3)), SEED + 1)
     trained = load_model(Checkpoint.open(trunk)).state_dict()
     model.load_state_dict(trained, strict=False)
-    return train(model, config, lambda step: trees.training(step + 10**6, 10**6), files, score, 100)
+    return train(model, config, lambda step: trees.training(step + 10**6, 10**6), files, score, 150)
 
 
 def world_size() -> int:

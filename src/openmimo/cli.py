@@ -134,7 +134,7 @@ def _params(args: argparse.Namespace) -> Any:
 
 def _serve(args: argparse.Namespace) -> None:
     from openmimo.environments.home import LiveHome, demo_home
-    from openmimo.server.app import serve
+    from openmimo.server.launcher import serve
 
     engine = _load(args)
     serve(engine, LiveHome(demo_home()), args.host, args.port, args.api_key)

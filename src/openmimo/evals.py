@@ -11,8 +11,9 @@ from openmimo.chat import Message
 from openmimo.engine.engine import Engine
 from openmimo.engine.request import Completion, SamplingParams
 from openmimo.environments.base import Environment, Task
+from openmimo.errors import RequestError
 
-__all__ = ["Played", "Score", "format_scores", "play", "score", "wilson"]
+__all__ = ["Played", "Score", "format_scores", "play", "score", "scores_as_data", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,18 @@ def play(engine: Engine, environment: Environment, task: Task, params: SamplingP
         max_replies: the episode ends after that many replies.
     Returns:
         the outcome.
+    Raises:
+        RequestError: the engine's checkpoint has no chat format.
     """
-    episode = environment.start(task)
+    chat, episode = engine.chat, environment.start(task)
+    if chat is None:
+        raise RequestError("this checkpoint has no tokenizer.json, so it cannot chat: evaluate one that has")
     replies: list[Message] = []
     completions: list[Completion] = []
     messages = list(episode.messages)
     for _ in range(max_replies):
         completions.append(engine.generate(messages, params, episode.tools))
-        parser = engine.chat_format().parser(episode.tools)
+        parser = chat.parser(episode.tools)
         parser.feed(completions[-1].text)
         parser.finish()
         replies.append(parser.message)
@@ -126,7 +131,7 @@ def format_scores(cells: dict[str, dict[str, Score]]) -> str:
     Returns:
         text; every cell is "percent (low-high, n)" with the 95% interval.
     """
-    kinds = sorted({kind for scores in cells.values() for kind in scores} - {"all"}) + ["all"]
+    kinds = [*sorted({kind for scores in cells.values() for kind in scores} - {"all"}), "all"]
     lines = ["| kind | " + " | ".join(cells) + " |", "| --- |" + " ---: |" * len(cells)]
     for kind in kinds:
         row = [_cell(scores.get(kind)) for scores in cells.values()]

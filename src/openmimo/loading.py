@@ -19,7 +19,7 @@ WEIGHTS = ("bf16", "f32", "q8")
 
 def load(
     folder: str | Path | None = None,
-    weights: Literal["bf16", "f32", "q8"] = "bf16",
+    weights: Literal["bf16", "f32", "q8"] | None = None,
     threads: int | None = None,
     kv: Literal["bf16", "f32"] = "bf16",
     mtp: Literal["auto", "off"] | int = "auto",
@@ -30,7 +30,7 @@ def load(
 
     Args:
         folder: checkpoint folder (config.json, *.safetensors; tokenizer.json for text); None is the default model.
-        weights: number format to compute with.
+        weights: number format to compute with; None is q8 for a folder stored so, else bf16.
         threads: CPU threads; None takes the physical cores that this process may use.
         kv: number format of the caches. With weights="f32" they are f32 too, whatever this says.
         mtp: drafts in a decode step: "auto" (as many as pay), "off", or a number.
@@ -42,12 +42,13 @@ def load(
         CheckpointError: a file or tensor is missing or unusable.
         ConfigError: a setting cannot work.
     """
-    _check_settings(weights, threads, kv, num_slots, cache_bytes)
+    _check_settings(weights or "bf16", threads, kv, num_slots, cache_bytes)
     from openmimo.native import NativeBackend  # the extension is needed here only
 
     folder = default_model_path() if folder is None else Path(folder)
     checkpoint = Checkpoint.open(folder)
     config = checkpoint.config
+    weights = weights or ("q8" if "quantization_config" in config.published else "bf16")
     backend = NativeBackend(
         checkpoint,
         weights=weights,

@@ -1,7 +1,7 @@
 """The MiMo model in torch: readable twin of the native engine, and what training trains.
 
-Parameter names are the published ones, except that experts are stacked ([E, F, C]); `published_tensors` and `load_model`
-translate.
+Parameter names are the published ones, except that experts are stacked ([E, F, C]): `published_tensors` and
+`load_model` translate.
 """
 
 from collections.abc import Mapping

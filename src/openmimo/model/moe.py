@@ -141,7 +141,7 @@ def balance_bias(model: nn.Module, speed: float) -> dict[str, float]:
     ratios = []
     for router in (module for module in model.modules() if isinstance(module, Router)):
         mean = router.load_E.mean()
-        router.e_score_correction_bias += speed * torch.sign(mean - router.load_E)
+        router.e_score_correction_bias.add_(torch.sign(mean - router.load_E), alpha=speed)
         ratios.append((router.load_E.max() / mean.clamp_min(1)).item())
         router.load_E.zero_()
     return {"load_worst": max(ratios, default=1.0), "load_mean": sum(ratios) / len(ratios) if ratios else 1.0}

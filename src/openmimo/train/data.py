@@ -108,8 +108,9 @@ def pack(trees: Sequence[Tree], pad_id: int, multiple: int = 8, slots: tuple[int
                 positions[row, span] = range(own, own + len(branch.ids))
                 documents[row, span], branches[row, span] = 0, number + 1
                 start = span.stop
-    places = (torch.from_numpy(array) for array in (positions, documents, branches))
-    return PackedBatch(torch.from_numpy(ids), torch.from_numpy(weights), Layout(*places, num_slots, length))
+    places = [torch.from_numpy(array) for array in (positions, documents, branches)]
+    layout = Layout(places[0], places[1], places[2], num_slots, length)
+    return PackedBatch(torch.from_numpy(ids), torch.from_numpy(weights), layout)
 
 
 def _fill_slots(lengths: Sequence[int], capacity: int, limit: int | None) -> list[list[int]]:

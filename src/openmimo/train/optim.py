@@ -1,4 +1,4 @@
-"""Optimiser for small MiMo models: Muon on matrices, AdamW on the rest, in one object with one learning-rate schedule."""
+"""Optimisers for small MiMo models: Muon on matrices, AdamW on the rest, one learning-rate schedule for both."""
 
 from collections import defaultdict
 from collections.abc import Iterable

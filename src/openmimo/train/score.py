@@ -1,4 +1,4 @@
-"""Cheap scores during training, by teacher forcing: a greedy answer is right if every one of its tokens is the argmax."""
+"""Cheap scores during training, by teacher forcing: a greedy answer is right if its every token is the argmax."""
 
 import torch
 from torch import Tensor
@@ -19,13 +19,15 @@ def exact_branches(model: MiMo, batch: PackedBatch) -> Tensor:
     Returns:
         bool [B, R], True where every full-weight target is the trunk's first choice.
     """
-    logits_BTV = _in_eval(model, lambda: model.logits(model(batch.ids_BT, batch.layout)))
+    hidden_BTC = _in_eval(model, lambda: model(batch.ids_BT, batch.layout))
     ids_BT, weights_BT = batch.targets(1)
-    wrong_BT = (logits_BTV.argmax(-1) != ids_BT) & (weights_BT == 1)
+    targets = weights_BT == 1
+    wrong_BT = torch.zeros_like(weights_BT)
+    wrong_BT[targets] = (model.logits(hidden_BTC[targets]).argmax(-1) != ids_BT[targets]).float()
     # A branch's first target is predicted from its own first columns, so no error falls into the stem (branch 0).
     branches_BT = batch.layout.branches_BT
     errors_BR = torch.zeros(len(branches_BT), int(branches_BT.max()) + 1, device=branches_BT.device)
-    return errors_BR.scatter_add(1, branches_BT, wrong_BT.float())[:, 1:] == 0
+    return errors_BR.scatter_add(1, branches_BT, wrong_BT)[:, 1:] == 0
 
 
 @torch.no_grad()
@@ -35,6 +37,8 @@ def mtp_agreement(model: MiMo, batch: PackedBatch) -> list[float]:
     Args: as `exact_branches`.
     Returns: one share for each head.
     """
+    if not len(model.heads):
+        return []
     states = _in_eval(model, lambda: model.mtp_states(model(batch.ids_BT, batch.layout), batch.ids_BT, batch.layout))
     shares = []
     for k, state_BTC in enumerate(states):

@@ -1,6 +1,6 @@
 """Crash-safe training snapshots: a checkpoint folder in the published layout plus the trainer's own state.
 
-Order of work: write everything to `step-N.tmp`, fsync each file, write `manifest.json` last, rename the folder. A folder
+Order of work: write everything to `step-N.tmp`, `manifest.json` last, fsync each file, rename the folder. A folder
 without a complete manifest is never resumed from.
 """
 

@@ -226,7 +226,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
     def note(number: int, _frame: Any) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

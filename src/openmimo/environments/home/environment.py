@@ -92,26 +92,28 @@ class HomeEnvironment:
         self.max_devices = max_devices
         self.weights = dict(weights)
 
-    def tasks(self, split: Split, seed: int, count: int) -> Iterator[HomeTask]:
+    def tasks(self, split: Split, seed: int, count: int, phrasings: Split | None = None) -> Iterator[HomeTask]:
         """Yield tasks.
 
         Args:
             split: "eval" uses homes and arrangements of words that "train" never has.
             seed: the same seed gives the same tasks.
             count: how many.
+            phrasings: arrangements of words of another split than the homes; None takes the same.
         Returns:
             Iterator over the tasks.
         """
-        rng = random.Random(f"home-{split}-{seed}")
+        phrasings = phrasings or split
+        rng = random.Random(f"home-{split}-{phrasings}-{seed}")
         for _ in range(count):
             kind = rng.choices(tuple(self.weights), tuple(self.weights.values()))[0]
-            yield self._task(rng, split, kind)
+            yield self._task(rng, split, kind, phrasings)
 
-    def _task(self, rng: random.Random, split: Split, kind: str) -> HomeTask:
+    def _task(self, rng: random.Random, split: Split, kind: str, phrasings: Split) -> HomeTask:
         while True:
             home = sample_home(rng, rng.randint(self.min_devices, self.max_devices), split)
             try:
-                return sample_task(rng, home, kind, split)
+                return sample_task(rng, home, kind, phrasings)
             except ValueError:
                 continue  # This home has no such task, for example no two lights that could be mixed up.
 
