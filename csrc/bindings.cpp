@@ -178,7 +178,8 @@ PackedForTest pack_for_test(const In<float, 2>& w, const std::string& kind) {
   p.matrix = {kind_of(kind), static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)), nullptr};
   p.memory = Arena(p.matrix.bytes());
   p.matrix.data = p.memory.data();
-  for (int out = 0; out < p.matrix.outs; ++out) pack_row(p.matrix, out, w.data() + static_cast<long>(out) * p.matrix.ins);
+  for (int out = 0; out < p.matrix.outs; ++out)
+    pack_row(p.matrix, out, w.data() + static_cast<long>(out) * p.matrix.ins);
   return p;
 }
 

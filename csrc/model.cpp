@@ -44,7 +44,8 @@ void check_router(const RouterShape& r) {
 
 Model::Model(const ModelShape& shape, Kind kind, int threads, int num_slots, int num_pages,
              const char* instruction_set)
-    : shape_(shape), kind_(kind), num_slots_(num_slots), num_pages_(num_pages), pool_(threads), machine_{&choose_kernels(instruction_set), &pool_} {
+    : shape_(shape), kind_(kind), num_slots_(num_slots), num_pages_(num_pages), pool_(threads),
+      machine_{&choose_kernels(instruction_set), &pool_} {
   shape_matrix(embedding_, shape.vocab, shape.hidden, kind);
   if (!shape.is_tied) shape_matrix(lm_head_, shape.vocab, shape.hidden, kind);
   const int padded = round_up(shape.hidden, kGroup);
@@ -351,6 +352,7 @@ void Model::head_logits(const std::vector<float>& norm, const BatchView& b, floa
 
 void Model::forward(const BatchView& b, float* logits, float* hidden) {
   check_loaded();
+  views_.clear();  // a refused batch leaves nothing to commit
   check(b, any_pages_);
   const int blocks = view_batch(b, views_);
   embed(b, work_.x);
@@ -413,7 +415,8 @@ void Model::draft(int k, const BatchView& b, const float* hidden, const std::int
   check(b, head.layer.shape.attention.window < 0);
   for (int n = 0; n < b.sequences; ++n)
     if (keep[n] < 0 || keep[n] > b.starts[n + 1] - b.starts[n])
-      refuse("keep_N[" + std::to_string(n) + "] = " + std::to_string(keep[n]) + " is not a number of that sequence's rows");
+      refuse("keep_N[" + std::to_string(n) + "] = " + std::to_string(keep[n]) +
+             " is not a number of that sequence's rows");
   const int blocks = view_batch(b, draft_views_);
   join_inputs(head, b, draft_views_, hidden);
   linear(machine_, head.projection, work_.joined, {b.tokens, 0, nullptr, nullptr}, work_.x.row(0), work_.x.ld, false);
