@@ -126,7 +126,7 @@ def log_softmax(x):
 
 
 @pytest.mark.parametrize("name", [FLASH, SEVEN])
-@pytest.mark.parametrize(("weights", "agreement", "divergence"), [("bf16", 0.98, 1e-4), ("q8", 0.93, 5e-3)])
+@pytest.mark.parametrize(("weights", "agreement", "divergence"), [("bf16", 0.98, 1e-4), ("q8", 0.9, 1e-2)])
 def test_smaller_weights_stay_close_to_float32(name, weights, agreement, divergence, capsys):
     # Random weights have near-ties that a trained model does not; observed on these: see the printed figures.
     tokens = np.random.default_rng(3).integers(0, 320, 300).tolist()
