@@ -48,7 +48,15 @@ class ChatEngine(Protocol):
     def stream(
         self, prompt: list[Message], params: SamplingParams, tools: Sequence[Mapping[str, Any]] = ()
     ) -> "Deltas":
-        """Start a reply."""
+        """Start a reply.
+
+        Args:
+            prompt: the conversation.
+            params: how to sample.
+            tools: tools on offer, in the OpenAI shape.
+        Returns:
+            the reply, already being written.
+        """
         ...
 
 

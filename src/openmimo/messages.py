@@ -93,6 +93,13 @@ def message_from_openai(message: Mapping[str, Any]) -> Message:
 
 
 def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
+    """Check that tools have the OpenAI shape.
+
+    Args:
+        tools: as a caller gave them.
+    Raises:
+        RequestError: one has no usable name or schema.
+    """
     for tool in tools:
         function = tool.get("function") if isinstance(tool, Mapping) and tool.get("type") == "function" else None
         name = function.get("name") if isinstance(function, Mapping) else None
@@ -131,6 +138,7 @@ def strict_json(text: str) -> Any:
 
 
 def json_object(text: str) -> dict[str, Any]:
+    """Parse a JSON object, as `strict_json`; ValueError for anything else."""
     value = strict_json(text)
     if not isinstance(value, dict):
         raise ValueError(f"must be a JSON object, not {type(value).__name__}")
@@ -138,6 +146,13 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def openai_call(call: ToolCall, arguments: Any) -> dict[str, Any]:
+    """Write a call in the OpenAI shape.
+
+    Args:
+        call: gives id and name.
+        arguments: its arguments, as an object or as JSON text, whichever the reader wants.
+    Returns: an entry of `tool_calls`.
+    """
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 

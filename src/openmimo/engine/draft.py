@@ -97,7 +97,13 @@ class HeadState:
         self._end += new_TC.shape[0]
 
     def states(self, first: int, end: int) -> np.ndarray:
-        """Saved states of positions first .. end - 1; a view."""
+        """Give saved states.
+
+        Args:
+            first: position of the first one.
+            end: position after the last one.
+        Returns: float32 [end - first, C], a view.
+        """
         offset = self._begin - self._first
         return self._saved_SC[offset + first : offset + end]
 
@@ -154,7 +160,12 @@ class Drafter:
         )
 
     def save(self, request: Request, hidden_TC: np.ndarray) -> None:
-        """Keep the trunk states of rows that were just cached."""
+        """Keep the trunk states of rows that were just cached.
+
+        Args:
+            request: whose rows they are.
+            hidden_TC: float32 [T, C].
+        """
         if request.heads is not None:
             request.heads.save(hidden_TC)
 
@@ -274,7 +285,13 @@ class DraftController:
         return request.heads.acceptance
 
     def saw_drafts(self, request: Request, num_drafts: int, num_accepted: int) -> None:
-        """Learn from a verified round of one request."""
+        """Learn from a verified round of one request.
+
+        Args:
+            request: the one that was verified.
+            num_drafts: drafts that it had.
+            num_accepted: how many of them the trunk agreed with.
+        """
         if self.is_fixed:
             return
         rates = self._rates(request)
@@ -284,7 +301,13 @@ class DraftController:
             self._acceptance[position] += 0.02 * (hit - self._acceptance[position])
 
     def saw_step(self, num_sequences: int, num_drafts: int, seconds: float) -> None:
-        """Learn from the time of a step that did nothing but decode."""
+        """Learn from the time of a step that did nothing but decode.
+
+        Args:
+            num_sequences: requests in the step.
+            num_drafts: drafts made for each.
+            seconds: drafting and verification together.
+        """
         if not self.is_fixed and (times := self._times.get(num_sequences.bit_length())) is not None:
             times.add(num_drafts, seconds)
 

@@ -63,7 +63,15 @@ class Environment(Protocol):
     name: str
 
     def tasks(self, split: Split, seed: int, count: int) -> Iterator[Any]:
-        """Yield `count` tasks; the same split and seed give the same tasks."""
+        """Draw tasks; the same split and seed give the same ones.
+
+        Args:
+            split: "eval" has nothing in common with "train".
+            seed: which tasks.
+            count: how many.
+        Returns:
+            the tasks, one after another.
+        """
         ...
 
     def start(self, task: Any) -> Episode:

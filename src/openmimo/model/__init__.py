@@ -1,0 +1,1 @@
+"""The model in torch: what training trains, and the readable twin of the native engine."""

@@ -108,14 +108,20 @@ class MoE(nn.Module):
         return self.mix_by_expert(x_BTC, gates_BTE)
 
     def mix_wide(self, x_BTC: Tensor, gates_BTE: Tensor) -> Tensor:
-        """All experts as one wide MLP; gates float32 [B, T, E]."""
+        """Run all experts as one wide MLP.
+
+        Args:
+            x_BTC: float [B, T, C].
+            gates_BTE: float32 [B, T, E], 0 for experts that were not chosen.
+        Returns: float [B, T, C].
+        """
         gate_BTEF = F.linear(x_BTC, self.gate_proj.flatten(0, 1)).unflatten(-1, self.gate_proj.shape[:2])
         up_BTEF = F.linear(x_BTC, self.up_proj.flatten(0, 1)).unflatten(-1, self.up_proj.shape[:2])
         mixed_BTEF = F.silu(gate_BTEF) * up_BTEF * gates_BTE[..., None].to(up_BTEF.dtype)
         return F.linear(mixed_BTEF.flatten(-2), self.down_proj.transpose(0, 1).flatten(1))
 
     def mix_by_expert(self, x_BTC: Tensor, gates_BTE: Tensor) -> Tensor:
-        """Each expert on its own rows; gates float32 [B, T, E]."""
+        """Run each expert on its own rows; arguments and result as in `mix_wide`."""
         x_RC, gates_RE = x_BTC.flatten(0, 1), gates_BTE.flatten(0, 1)
         out_RC = torch.zeros_like(x_RC, dtype=torch.float32)
         for expert in range(gates_RE.shape[1]):

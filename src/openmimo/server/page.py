@@ -76,7 +76,7 @@ class SharedHome:
             return home.system_content()
 
     def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
-        """Carry out a tool call."""
+        """Carry out a tool call; see `LiveHome.call`."""
         with self._current() as home:
             return home.call(name, arguments)
 

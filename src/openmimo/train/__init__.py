@@ -1,0 +1,1 @@
+"""Training: packed batches, losses, optimisers, snapshots and the loop that runs them."""

@@ -30,7 +30,12 @@ class RunLog:
             self._task = self._bar.add_task("train", total=steps, completed=start, text="")
 
     def step(self, step: int, record: dict[str, Any]) -> None:
-        """Log one optimiser step (0-based) with its scalars."""
+        """Log one optimiser step.
+
+        Args:
+            step: 0-based.
+            record: its scalars.
+        """
         self._write({"step": step, "time": round(time.time(), 2), **record})
         text = " ".join(f"{key} {value:.4g}" for key, value in record.items() if isinstance(value, int | float))
         if self._bar:

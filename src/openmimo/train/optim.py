@@ -86,7 +86,14 @@ def orthogonalise(x_NRC: Tensor, steps: int = 4) -> Tensor:
 
 
 def make_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
-    """Split the trainable parameters: matrices of blocks to Muon, everything else to AdamW (0.9, 0.95)."""
+    """Split the trainable parameters: matrices of blocks to Muon, everything else to AdamW (0.9, 0.95).
+
+    Args:
+        model: only parameters that require a gradient are taken.
+        config: learning rates and weight decay.
+    Returns:
+        one optimiser for each group that is not empty; the groups keep their peak rate in `peak_lr`.
+    """
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -88,10 +88,12 @@ class OnOff(Device):
         return {"on": self.is_on}
 
     def turn_on(self) -> str:
+        """Switch on; returns the new state as tools report it."""
         self.is_on = True
         return "on"
 
     def turn_off(self) -> str:
+        """Switch off; returns the new state as tools report it."""
         self.is_on = False
         return "off"
 
@@ -138,10 +140,18 @@ class Light(OnOff):
         return {"on": self.is_on, "brightness": self.brightness, "color": self.color or None}
 
     def turn_on(self) -> str:
+        """Switch on; returns the new state as tools report it."""
         self.is_on = True
         return self.said()
 
     def set(self, brightness: int | None, color: str | None) -> str:
+        """Set what is given and switch on.
+
+        Args:
+            brightness: percent; None leaves it.
+            color: one of the colour words; None leaves it.
+        Returns: the new state as tools report it.
+        """
         self.is_on = True
         self.brightness = self.brightness if brightness is None else brightness
         self.color = self.color if color is None else color
@@ -180,12 +190,15 @@ class Cover(Device):
         return {"position": round(self.position), "target": self.target}
 
     def turn_on(self) -> str:
+        """Open; returns the new state as tools report it."""
         return self.move(100)
 
     def turn_off(self) -> str:
+        """Close; returns the new state as tools report it."""
         return self.move(0)
 
     def move(self, target: int) -> str:
+        """Start moving to a position; returns the new state as tools report it."""
         self.target = target
         if abs(self.position - target) < 0.5:
             return f"open at {target}%" if target else "closed"
@@ -212,10 +225,12 @@ class Lock(Device):
         return {"locked": self.is_locked}
 
     def turn_on(self) -> str:
+        """Lock; returns the new state as tools report it."""
         self.is_locked = True
         return "locked"
 
     def turn_off(self) -> str:
+        """Unlock; returns the new state as tools report it."""
         self.is_locked = False
         return "unlocked"
 
@@ -246,14 +261,17 @@ class Climate(Device):
         return {"mode": mode, "set_point_c": self.set_point_c, "temperature_c": round(room.temperature_c, 1)}
 
     def turn_on(self) -> str:
+        """Heat; returns the new state as tools report it."""
         self.is_heating = True
         return "on"
 
     def turn_off(self) -> str:
+        """Stop heating; returns the new state as tools report it."""
         self.is_heating = False
         return "off"
 
     def set_temperature(self, temperature_c: float) -> str:
+        """Set the set point and heat; returns the new state as tools report it."""
         self.is_heating = True
         self.set_point_c = temperature_c
         return f"set to {degrees(temperature_c)}"

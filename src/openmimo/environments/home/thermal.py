@@ -21,6 +21,7 @@ class Weather:
     swing_c: float
 
     def temperature_c(self, clock_s: float) -> float:
+        """Outside temperature at a time of day; warmest at 15:00."""
         return self.mean_c + self.swing_c * math.cos(2 * math.pi * (clock_s / 86400 - 15 / 24))
 
 
