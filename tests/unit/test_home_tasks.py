@@ -77,7 +77,7 @@ def test_gold_reads_the_row_makes_the_call_and_says_the_result():
     assert task.gold == (
         Message(
             "assistant",
-            reasoning="1. kitchen light: ceiling light, on 80%",
+            reasoning="ceiling light, on 80%",
             tool_calls=(ToolCall("HassTurnOff", {"name": "ceiling light"}, "call_0"),),
         ),
         Message("tool", '{"success": ["ceiling light: off"]}', tool_call_id="call_0"),
@@ -85,16 +85,32 @@ def test_gold_reads_the_row_makes_the_call_and_says_the_result():
     )
 
 
-def test_reasoning_copies_rows_of_the_listing_in_order_or_says_none():
+def test_reasoning_quotes_a_row_from_where_the_request_matches_it_or_says_none():
     for task in ENVIRONMENT.tasks("train", 7, 300):
-        rows = task.system.split("\n")[1:]
-        assert [int(row.split(".")[0]) for row in rows] == list(range(1, len(rows) + 1))
-        copied = task.gold[0].reasoning.split("\n")
+        rows = [row.removeprefix("- ") for row in task.system.split("\n")[1:]]
+        quotes = task.gold[0].reasoning.split("\n")
         if task.kind == "missing":
-            assert copied == ["none"]
+            assert quotes == ["none"]
+        elif task.kind in ("area", "ambiguous"):
+            assert [row for row in rows if row in quotes] == quotes
         else:
-            assert [row for row in rows if row in copied] == copied
-        assert len(copied) == {"pair": 2}.get(task.kind, len(copied))
+            assert all(any(row.endswith(quote) for row in rows) for quote in quotes)
+        assert len(quotes) == {"pair": 2}.get(task.kind, len(quotes))
+
+
+@pytest.mark.parametrize(
+    ("naming", "quote"),
+    [
+        ("full", "front door, locked"),
+        ("alias", "main door = front door, locked"),
+        ("area", "hall lock: main door = front door, locked"),
+    ],
+)
+def test_a_quote_starts_at_the_words_that_the_request_uses(naming, quote):
+    home = small_home()
+    device = home.named("front door")
+    assert device is not None
+    assert home.quote(device, naming) == quote
 
 
 def test_extra_commands_and_wrong_values_lose_the_reward():

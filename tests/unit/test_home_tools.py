@@ -129,7 +129,7 @@ def test_live_context_is_the_listing_as_it_is_now():
     call_tool(home, "HassTurnOff", {"name": "ceiling light"})
     listing = call_tool(home, "GetLiveContext", {})["listing"]
     assert listing == home.system_content().removeprefix("You control a home. ")
-    assert "1. kitchen light: ceiling light, off" in listing
+    assert "- kitchen light: ceiling light, off" in listing
 
 
 def test_tool_descriptions_have_parameters_in_the_fixed_order():

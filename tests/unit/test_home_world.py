@@ -14,13 +14,13 @@ from openmimo.environments.home.thermal import HeatAccount, Room, Weather, advan
 def test_system_content_lists_every_device_in_the_fixed_layout():
     assert small_home().system_content() == (
         "You control a home. It is 07:40, 4 °C outside.\n"
-        "1. kitchen light: ceiling light, on 80%\n"
-        "2. kitchen cover: kitchen blind, open 40%\n"
-        "3. hall lock: front door (main door), locked\n"
-        "4. bedroom climate: maria radiator, heat 21 °C, now 19 °C\n"
-        "5. kitchen sensor: thermometer, 19 °C\n"
-        "6. hall binary_sensor: hall window, closed\n"
-        "7. hall light: led strip, off"
+        "- kitchen light: ceiling light, on 80%\n"
+        "- kitchen cover: kitchen blind, open 40%\n"
+        "- hall lock: main door = front door, locked\n"
+        "- bedroom climate: maria radiator, heat 21 °C, now 19 °C\n"
+        "- kitchen sensor: thermometer, 19 °C\n"
+        "- hall binary_sensor: hall window, closed\n"
+        "- hall light: led strip, off"
     )
 
 
@@ -29,10 +29,10 @@ def test_a_cover_takes_twenty_seconds_for_its_whole_travel_and_the_listing_shows
     blind = home.named("kitchen blind")
     blind.move(100)
     home.advance(5)  # 5 s at 5 % a second: 40 + 25.
-    assert home.row(blind) == "2. kitchen cover: kitchen blind, opening 65%"
+    assert home.row(blind) == "kitchen cover: kitchen blind, opening 65%"
     assert blind.commanded() == (100,)
     home.advance(60)
-    assert home.row(blind) == "2. kitchen cover: kitchen blind, open 100%"
+    assert home.row(blind) == "kitchen cover: kitchen blind, open 100%"
     blind.move(0)
     home.advance(19)
     assert home.row(blind).endswith("closing 5%")

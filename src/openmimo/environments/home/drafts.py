@@ -105,7 +105,7 @@ class Draft:
         naming: how the device is said.
         family: the arrangement of words.
         request: the text.
-        rows: devices whose rows the reasoning copies; empty means "none".
+        rows: devices whose rows the reasoning quotes; empty means "none".
         calls: tool calls to make; empty where the answer is all.
         answer: the right answer where no call is made, else None.
     """
@@ -371,7 +371,7 @@ def _pair(scene: Scene) -> Draft | None:
         "pair_same" if intent == intent2 else "pair_two",
         slots,
         naming=f"{mention.naming}+{mention2.naming}",
-        rows=[device for device in scene.home.devices if device in devices],
+        rows=devices,
         calls=(_call(devices[0], intent, NO_VALUE), _call(devices[1], intent2, NO_VALUE)),
     )
 

@@ -181,7 +181,7 @@ def _task(scene: Scene, kind: str, draft: Draft, system: str, tools: list[dict[s
 
 def _work_out(scene: Scene, draft: Draft) -> tuple[tuple[Message, ...], dict[str, tuple[Any, ...]], Answer | None]:
     """Do what is right on a copy of the home; return the replies, the changes and the answer to ask for."""
-    reasoning = "\n".join(scene.home.row(device) for device in draft.rows) or "none"
+    reasoning = "\n".join(_quotes(scene, draft)) or "none"
     if not draft.calls:
         assert draft.answer is not None
         return (Message("assistant", draft.answer.text, reasoning=reasoning),), {}, draft.answer
@@ -197,6 +197,13 @@ def _work_out(scene: Scene, draft: Draft) -> tuple[tuple[Message, ...], dict[str
     changes = {device.name: device.commanded() for device in home.devices if device.name in home.touched}
     replies = (Message("assistant", reasoning=reasoning, tool_calls=calls), *told, last)
     return replies, changes, error_answer(failed) if failed else None
+
+
+def _quotes(scene: Scene, draft: Draft) -> list[str]:
+    namings = draft.naming.split("+")  # one for each device of a pair, else one for all
+    if len(namings) < len(draft.rows):
+        namings *= len(draft.rows)
+    return [scene.home.quote(device, naming) for device, naming in zip(draft.rows, namings, strict=False)]
 
 
 def _carry_out(home: Home, calls: Collection[ToolCall], offered: Collection[str]) -> list[dict[str, Any]]:

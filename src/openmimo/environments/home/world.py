@@ -89,15 +89,31 @@ class Home:
         return self.weather.temperature_c(self.clock_s)
 
     def row(self, device: Device) -> str:
-        """The device's line of the listing, with its number."""
-        alias = f" ({device.alias})" if device.alias else ""
-        number = next(index for index, other in enumerate(self.devices, 1) if other is device)
-        state = device.state_text(self.rooms[device.area])
-        return f"{number}. {device.area} {device.domain}: {device.name}{alias}, {state}"
+        """The device's line of the listing: "hall lock: main door = front door, locked", an alias before its name.
+
+        Whatever a request calls a device by stands before what is to be found out: a reader of the line that has
+        matched the area and domain, the alias or the name only has to read on.
+        """
+        return f"{device.area} {device.domain}: {self.quote(device, 'alias')}"
+
+    def quote(self, device: Device, naming: str) -> str:
+        """The part of the device's row from where a request matches it to the end.
+
+        Args:
+            device: one of `devices`.
+            naming: how the request says it, see `Mention`.
+        Returns:
+            From the area on where it is said by its area, from the alias on where it is said by that, else from the
+            name on.
+        """
+        if naming in ("area", "house"):
+            return self.row(device)
+        alias = f"{device.alias} = " if device.alias and naming == "alias" else ""
+        return f"{alias}{device.name}, {device.state_text(self.rooms[device.area])}"
 
     def listing(self) -> str:
-        """Time, outside temperature and one numbered row per device."""
-        rows = "\n".join(self.row(device) for device in self.devices)
+        """Time, outside temperature and one row per device."""
+        rows = "\n".join(f"- {self.row(device)}" for device in self.devices)
         return f"It is {self.clock}, {round(self.outside_c)} °C outside.\n{rows}"
 
     def system_content(self) -> str:
