@@ -8,7 +8,7 @@ from typing import Any
 from openmimo.engine.engine import Engine
 from openmimo.engine.request import SamplingParams
 
-__all__ = ["format_result", "measure"]
+__all__ = ["format_result", "measure", "processor"]
 
 
 def measure(engine: Engine, prompt_tokens: int, new_tokens: int, repeats: int) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def measure(engine: Engine, prompt_tokens: int, new_tokens: int, repeats: int) -
         "time_to_first_token_s": round(statistics.median(run.prefill_s for run in runs), 5),
         "acceptance_length": round(statistics.median(run.new_tokens / max(run.steps, 1) for run in runs), 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "machine": f"{platform.machine()} {_processor()}",
+        "machine": f"{platform.machine()} {processor()}",
     }
 
 
@@ -47,7 +47,8 @@ def format_result(result: dict[str, Any]) -> str:
     return "\n".join(f"{key:24s} {value}" for key, value in result.items())
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The CPU's model name, as the machine tells it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
