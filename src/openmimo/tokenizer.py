@@ -16,8 +16,8 @@ from openmimo.errors import CheckpointError, RequestError
 
 __all__ = ["TokenStream", "Tokenizer", "train_tokenizer"]
 
-# Qwen2's split, except that the number group is filled in below and that only a space joins the word after it: a name is
-# then the same tokens after any punctuation, which a small model needs to copy it.
+# Qwen2's split, except that the number group is filled in below and that only a space joins the word after it: a name
+# is then the same tokens after any punctuation, which a small model needs to copy it.
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)| ?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 

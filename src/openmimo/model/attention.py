@@ -51,7 +51,9 @@ class Layout:
 
     def to(self, device: torch.device) -> "Layout":
         """The same layout on another device."""
-        positions, documents, branches = (t.to(device) for t in (self.positions_BT, self.documents_BT, self.branches_BT))
+        positions, documents, branches = (
+            t.to(device) for t in (self.positions_BT, self.documents_BT, self.branches_BT)
+        )
         return Layout(positions, documents, branches, self.num_slots, self.slot_length)
 
 
