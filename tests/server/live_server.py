@@ -9,12 +9,15 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from openmimo.server.launcher import LAST_S, Server
+
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
     """Run an app on a free loopback port; gives its URL."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LAST_S)
+    server = Server(config, app.state.lifetime, on_ready=lambda: None)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     until(lambda: server.started)

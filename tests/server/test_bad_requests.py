@@ -121,6 +121,10 @@ BAD_FIELDS = [
     ({"tools": [tool(parameters=[])]}, "tools[0].function.parameters", "invalid_value"),
     ({"tools": [tool(parameters=nested(16))]}, "tools[0].function.parameters", "invalid_value"),
     ({"tools": [tool(parameters={"enum": ["x"] * 20000})]}, "tools[0].function.parameters", "invalid_value"),
+    *[
+        ({"tools": [tool(parameters=schema)]}, "tools[0].function.parameters", "invalid_value")
+        for schema in ({"type": True}, {"properties": []}, {"properties": {"a": 1}}, {"oneOf": {}}, {"anyOf": [3]})
+    ],
     ({"tools": [tool(strict=True)]}, "tools[0].function.strict", "unsupported_value"),
     ({"tools": [tool()] * 129}, "tools", "invalid_value"),
     ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs.tokenize", "unknown_template_arg"),

@@ -17,7 +17,7 @@ from openmimo.server.app import create_app
 from openmimo.server.guard import is_loopback
 from openmimo.server.lifetime import Lifetime
 
-__all__ = ["API_KEY_VARIABLE", "serve"]
+__all__ = ["API_KEY_VARIABLE", "Server", "serve"]
 
 API_KEY_VARIABLE = "OPENMIMO_API_KEY"
 GRACE_S = 2
@@ -27,8 +27,14 @@ LAST_S = 5
 """Seconds after which the process ends even if a client does not take its last bytes."""
 
 
-class _Server(uvicorn.Server):
-    """Calls back once it accepts connections; on the way down, ends what has no end of its own."""
+class Server(uvicorn.Server):
+    """Calls back once it accepts connections; on the way down, ends what has no end of its own.
+
+    Args:
+        config: uvicorn's settings, the application among them.
+        lifetime: the application's, `app.state.lifetime`.
+        on_ready: called on the event loop.
+    """
 
     def __init__(self, config: uvicorn.Config, lifetime: Lifetime, on_ready: Callable[[], None]):
         super().__init__(config)
@@ -36,11 +42,13 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, then call back."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let replies finish within `GRACE_S`, cancel the others, leave."""
         self._lifetime.is_ending = True
         asyncio.get_running_loop().call_later(GRACE_S, self._lifetime.cancel_replies)
         await super().shutdown(sockets)
@@ -88,7 +96,7 @@ def serve(
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LAST_S, server_header=False)
     # After its shutdown uvicorn raises the signal again; for a terminal program Ctrl-C is a normal end.
     with listening, suppress(KeyboardInterrupt):
-        _Server(config, app.state.lifetime, announce).run(sockets=[listening])
+        Server(config, app.state.lifetime, announce).run(sockets=[listening])
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -149,6 +149,8 @@ class FunctionIn(_Strict):
             raise _refusal(f"may be nested at most {MAX_SCHEMA_DEPTH} deep")
         if len(json.dumps(value)) > MAX_TOOL_BYTES:
             raise _refusal(f"may be at most {MAX_TOOL_BYTES} bytes of JSON")
+        if value is not None:
+            _check_schema(value, "")
         return value
 
     @field_validator("strict")
@@ -388,6 +390,28 @@ def _depth(value: Any) -> int:
         children = [child.values() if isinstance(child, dict) else child for child in level if _nests(child)]
         level = [item for items in children for item in items if _nests(item)]
     return depth
+
+
+def _check_schema(schema: Any, path: str) -> None:
+    """Refuse what is no JSON schema in the keywords that the reply parser reads to type arguments."""
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise _refusal(f"{path or 'it'} must be a JSON schema")
+    types = schema.get("type", "object")
+    if not all(isinstance(name, str) for name in (types if isinstance(types, list) else [types])):
+        raise _refusal(f"{path}.type must be a name or a list of names")
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict):
+        raise _refusal(f"{path}.properties must be an object")
+    for name, child in properties.items():
+        _check_schema(child, f"{path}.properties.{name[:64]}")
+    for keyword in ("anyOf", "oneOf"):
+        children = schema.get(keyword, [])
+        if not isinstance(children, list):
+            raise _refusal(f"{path}.{keyword} must be a list")
+        for index, child in enumerate(children):
+            _check_schema(child, f"{path}.{keyword}[{index}]")
 
 
 def _nests(value: Any) -> bool:

@@ -122,6 +122,30 @@ class AgentTurn {
   }
 }
 
+/** Gathers events so that the page is laid out once a frame, however fast tokens come; joins neighbouring texts. */
+class Frames {
+  constructor(paint) {
+    this.paint = paint;
+    this.waiting = [];
+    this.frame = 0;
+  }
+
+  add(event) {
+    const last = this.waiting.at(-1);
+    if (last && last.type === event.type && last.text !== undefined) last.text += event.text;
+    else this.waiting.push(event);
+    this.frame ||= requestAnimationFrame(() => this.flush());
+  }
+
+  flush() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const events = this.waiting;
+    this.waiting = [];
+    if (events.length) this.paint(events);
+  }
+}
+
 export class Chat {
   constructor(parts) {
     Object.assign(this, parts);
@@ -162,19 +186,28 @@ export class Chat {
     const turn = new AgentTurn();
     this.show(turn.node);
     this.setBusy(new AbortController());
+    const frames = new Frames((events) => this.paint(turn, events));
+    let problem = "";
     try {
-      for await (const event of postStream("/agent", { messages: this.turns }, this.leaving.signal)) {
-        const isAtEnd = this.isAtEnd();
-        turn.add(event);
-        if (event.home) this.onHome(event.home);
-        if (event.type === "tool_call") this.onCall(event.arguments);
-        if (isAtEnd) this.scroll();
-      }
+      for await (const event of postStream("/agent", { messages: this.turns }, this.leaving.signal)) frames.add(event);
     } catch (error) {
-      turn.fail(error.name === "AbortError" ? "Stopped." : error.message);
+      problem = error.name === "AbortError" ? "Stopped." : error.message;
     }
+    frames.flush();
+    if (problem) turn.fail(problem);
+    this.scroll();
     this.turns.push({ role: "assistant", content: turn.text });
     this.setBusy(null);
+  }
+
+  paint(turn, events) {
+    const isAtEnd = this.isAtEnd();
+    for (const event of events) {
+      turn.add(event);
+      if (event.home) this.onHome(event.home);
+      if (event.type === "tool_call") this.onCall(event.arguments);
+    }
+    if (isAtEnd) this.scroll();
   }
 
   setBusy(leaving) {
