@@ -12,14 +12,16 @@ import json
 import platform
 import statistics
 from dataclasses import dataclass, field
+from typing import Literal
 
 import openmimo
 from openmimo.bench import processor
 from openmimo.engine import Engine
 from openmimo.environments.home import HomeEnvironment
 
-SETTINGS = (("f32", "off"), ("bf16", "off"), ("q8", "off"), ("q8", 3), ("q8", "auto"))
-BASELINE = ("q8", "off")
+Setting = tuple[Literal["f32", "bf16", "q8"], Literal["auto", "off"] | int]
+SETTINGS: tuple[Setting, ...] = (("f32", "off"), ("bf16", "off"), ("q8", "off"), ("q8", 3), ("q8", "auto"))
+BASELINE: Setting = ("q8", "off")
 
 
 @dataclass
