@@ -25,12 +25,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+import openmimo
 import openmimo.chat
 from openmimo.chat import ChatFormat, Message
 from openmimo.checkpoint import Checkpoint, default_model_path
 from openmimo.config import parse_config
 from openmimo.environments.base import Split
 from openmimo.environments.home import HomeTask, sample_dialog, sample_home, sample_tasks
+from openmimo.evals import format_scores, score_homes
 from openmimo.model.model import MiMo, load_model, new_model
 from openmimo.quantize import quantize_folder
 from openmimo.tokenizer import Tokenizer, train_tokenizer
@@ -249,15 +251,32 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def ship(heads: Path) -> None:
-    """Quantise the result into the package as the default model."""
+def ship(out: Path, heads: Path) -> None:
+    """Quantise the result into the package as the default model, score it and write its card."""
     target = default_model_path()
-    card = target / "MODEL_CARD.md"
-    kept = card.read_text(encoding="utf-8") if card.exists() else None
     shutil.rmtree(target, ignore_errors=True)
     quantize_folder(heads, target)
-    if kept:
-        card.write_text(kept, encoding="utf-8")
+    with openmimo.load(target, mtp=3) as engine:
+        board = score_homes(engine, count=600, seed=0)
+    (target / "scores.json").write_text(json.dumps(board.as_data(), indent=1), encoding="utf-8")
+    card = Path(__file__).with_name("nano_card.md").read_text(encoding="utf-8")
+    size = sum(path.stat().st_size for path in target.iterdir())
+    fields = {"table": format_scores(board), "curve": learning_curve(out / "trunk"), "megabytes": f"{size / 1e6:.1f}"}
+    (target / "MODEL_CARD.md").write_text(card.format(**fields), encoding="utf-8")
+
+
+def learning_curve(folder: Path) -> str:
+    """The scores logged during training, as a Markdown table."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        "| step | known phrasings: named | alias | state | missing | held-out phrasings: all |",
+        "|" + " ---: |" * 6,
+    ]
+    for record in records:
+        if "train" in record:
+            known = [record["train"][kind] for kind in ("named", "alias", "state", "missing")]
+            lines.append(f"| {record['step'] + 1} | {' | '.join(map(str, known))} | {record['eval']['all']} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -281,7 +300,7 @@ def main() -> None:
     trunk = train_trunk(args.out, trees, score, files, args.steps)
     heads = train_heads(args.out, trunk, trees, score, files, args.head_steps)
     if args.ship:
-        ship(heads)
+        ship(args.out, heads)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openmimo.errors import CapacityError, CheckpointError, ConfigError, OpenMiMoError, RequestError
+
+if TYPE_CHECKING:
+    from openmimo.evals import Scoreboard
 
 __all__ = ["main"]
 
@@ -175,33 +178,21 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _eval(args: argparse.Namespace) -> None:
-    from openmimo.engine.request import SamplingParams
-    from openmimo.environments.home import HomeEnvironment
-    from openmimo.evals import format_scores, score, scores_as_data
+    from openmimo.evals import format_scores, score_homes
 
-    engine, environment = _load(args), HomeEnvironment()
-    params = SamplingParams(temperature=0.0, max_new_tokens=192)
-    cells, lengths = {}, {}
-    for phrasings in ("train", "eval"):
-        name = f"new homes, {'known' if phrasings == 'train' else 'held-out'} phrasings"
-        tasks = environment.tasks("eval", args.seed, args.count, phrasings)
-        cells[name], lengths[name] = score(engine, environment, tasks, params)
-    if args.json:
-        print(json.dumps({"scores": scores_as_data(cells), "acceptance_length": lengths}))
-        return
-    print(format_scores(cells))
-    print("\nmean acceptance length: " + ", ".join(f"{value:.2f} ({name})" for name, value in lengths.items()))
-    _print_wrong(cells, args.wrong)
+    board = score_homes(_load(args), args.count, args.seed)
+    print(json.dumps(board.as_data()) if args.json else format_scores(board))
+    if args.wrong and not args.json:
+        _print_wrong(board, args.wrong)
 
 
-def _print_wrong(cells: dict[str, Any], limit: int) -> None:
-    for name, scores in cells.items():
+def _print_wrong(board: "Scoreboard", limit: int) -> None:
+    for name, scores in board.cells.items():
         for kind, cell in scores.items():
             for played in cell.wrong[:limit] if kind != "all" else ():
+                gold = (message for message in played.task.gold if message.role == "assistant")
                 print(f"\n[{name} / {kind}] {played.task.request}")
-                print(
-                    "  wanted:", *(message for message in played.task.gold if message.role == "assistant"), sep="\n    "
-                )
+                print("  wanted:", *gold, sep="\n    ")
                 print("  wrote:", *played.replies, sep="\n    ")
 
 

@@ -10,10 +10,14 @@ from typing import Any
 from openmimo.chat import Message
 from openmimo.engine.engine import Engine
 from openmimo.engine.request import Completion, SamplingParams
-from openmimo.environments.base import Environment, Task
+from openmimo.environments.base import Environment, Split, Task
+from openmimo.environments.home import HomeEnvironment
 from openmimo.errors import RequestError
 
-__all__ = ["Played", "Score", "format_scores", "play", "score", "scores_as_data", "wilson"]
+__all__ = ["Played", "Score", "Scoreboard", "format_scores", "play", "score", "score_homes", "wilson"]
+
+
+HOME_SETS: dict[str, Split] = {"new homes, known phrasings": "train", "new homes, held-out phrasings": "eval"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,29 @@ class Score:
     def percent(self) -> float:
         """Mean reward in percent."""
         return 100 * self.right / max(self.total, 1)
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """Scores of several sets of tasks.
+
+    Attributes:
+        cells: set name to kind to score; the kind "all" covers every task.
+        acceptance_lengths: set name to mean tokens for each engine step.
+    """
+
+    cells: dict[str, dict[str, Score]]
+    acceptance_lengths: dict[str, float]
+
+    def as_data(self) -> dict[str, Any]:
+        """The board as plain data for JSON."""
+        scores = {
+            name: {
+                kind: {"right": s.right, "total": s.total, "percent": round(s.percent, 2)} for kind, s in cell.items()
+            }
+            for name, cell in self.cells.items()
+        }
+        return {"scores": scores, "acceptance_length": {k: round(v, 3) for k, v in self.acceptance_lengths.items()}}
 
 
 def wilson(right: float, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -123,28 +150,41 @@ def score(
     return dict(table), tokens / max(steps, 1)
 
 
-def format_scores(cells: dict[str, dict[str, Score]]) -> str:
+def score_homes(engine: Engine, count: int, seed: int) -> Scoreboard:
+    """The table of the model card: greedy play in held-out homes, with known and with held-out phrasings.
+
+    Args:
+        engine: with a chat format.
+        count: tasks of each set.
+        seed: which tasks are drawn.
+    Returns:
+        scores and acceptance length of each set.
+    """
+    environment, greedy = HomeEnvironment(), SamplingParams(temperature=0.0, max_new_tokens=192)
+    cells, lengths = {}, {}
+    for name, phrasings in HOME_SETS.items():
+        tasks = environment.tasks("eval", seed, count, phrasings)
+        cells[name], lengths[name] = score(engine, environment, tasks, greedy)
+    return Scoreboard(cells, lengths)
+
+
+def format_scores(board: Scoreboard) -> str:
     """A Markdown table: one row for each kind, one column for each named set of tasks.
 
     Args:
-        cells: set name to the scores of `score`.
+        board: what to show.
     Returns:
-        text; every cell is "percent (low-high, n)" with the 95% interval.
+        text; every cell is "percent (low-high, n)" with the 95% interval, the last row holds the acceptance lengths.
     """
+    cells = board.cells
     kinds = [*sorted({kind for scores in cells.values() for kind in scores} - {"all"}), "all"]
     lines = ["| kind | " + " | ".join(cells) + " |", "| --- |" + " ---: |" * len(cells)]
     for kind in kinds:
         row = [_cell(scores.get(kind)) for scores in cells.values()]
         lines.append(f"| {kind} | " + " | ".join(row) + " |")
+    lengths = [f"{length:.2f}" for length in board.acceptance_lengths.values()]
+    lines.append("| tokens for each engine step | " + " | ".join(lengths) + " |")
     return "\n".join(lines)
-
-
-def scores_as_data(cells: dict[str, dict[str, Score]]) -> dict[str, Any]:
-    """The same table as plain data for JSON."""
-    return {
-        name: {kind: {"right": s.right, "total": s.total, "percent": round(s.percent, 2)} for kind, s in scores.items()}
-        for name, scores in cells.items()
-    }
 
 
 def _cell(score: Score | None) -> str:
