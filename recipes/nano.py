@@ -133,16 +133,18 @@ class HomeTrees:
 
     def branch(self, rng: random.Random, history: Sequence[Message], task: HomeTask) -> Branch:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
-        no_system = Message(
-            "system", ""
-        )  # control tokens cut the text, so the rest encodes the same after any system turn
-        golds = (task.gold, task.gold[:1]) if rng.random() < 0.3 else (task.gold[:1],)
-        for gold in golds:
-            messages = [no_system, *history, task.messages[-1], *gold]
-            ids, weights = encode_reply(self.chat, messages, (), CONTEXT_WEIGHT)
-            if len(ids) - self.skipped <= SLOTS[1]:
-                break
+        is_whole = rng.random() < 0.3
+        ids, weights = self.encode(history, task, task.gold if is_whole else task.gold[:1])
+        if is_whole and len(ids) - self.skipped > SLOTS[1]:
+            ids, weights = self.encode(history, task, task.gold[:1])
         return Branch(ids[self.skipped :], weights[self.skipped :])
+
+    def encode(
+        self, history: Sequence[Message], task: HomeTask, gold: Sequence[Message]
+    ) -> tuple[list[int], list[float]]:
+        """Tokens and weights after an empty system turn: control tokens cut the text, so they fit after any other."""
+        messages = [Message("system", ""), *history, task.messages[-1], *gold]
+        return encode_reply(self.chat, messages, (), CONTEXT_WEIGHT)
 
 
 class Scoreboard:

@@ -50,6 +50,10 @@ class Score:
         """Mean reward in percent."""
         return 100 * self.right / max(self.total, 1)
 
+    def as_data(self) -> dict[str, float]:
+        """Counts and percentage as plain data."""
+        return {"right": self.right, "total": self.total, "percent": round(self.percent, 2)}
+
 
 @dataclass(frozen=True)
 class Scoreboard:
@@ -65,12 +69,7 @@ class Scoreboard:
 
     def as_data(self) -> dict[str, Any]:
         """The board as plain data for JSON."""
-        scores = {
-            name: {
-                kind: {"right": s.right, "total": s.total, "percent": round(s.percent, 2)} for kind, s in cell.items()
-            }
-            for name, cell in self.cells.items()
-        }
+        scores = {name: {kind: s.as_data() for kind, s in cell.items()} for name, cell in self.cells.items()}
         return {"scores": scores, "acceptance_length": {k: round(v, 3) for k, v in self.acceptance_lengths.items()}}
 
 

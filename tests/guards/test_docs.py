@@ -1,6 +1,7 @@
 """The documentation runs: Python blocks, the outputs shown under them, commands and file names."""
 
 import argparse
+import ast
 import contextlib
 import io
 import re
@@ -103,3 +104,27 @@ def test_the_readme_has_two_set_up_commands():
     installing = [block for block in bash if re.search(r"pip install|scripts/check", block.text)]
     assert len(installing) == 2
     assert all(len(block.text.strip().splitlines()) == 1 for block in installing)
+
+
+def error_codes(source: str) -> set[str]:
+    """Codes that a module gives its errors: `code=`, the third argument of `problem` and `_body`, values of `code`."""
+    found: list[ast.expr] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            found += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            found += node.args[2:3] if name in ("problem", "_body") else []
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "code":
+            found.append(node.value)
+    found += [part for value in found if isinstance(value, ast.IfExp) for part in (value.body, value.orelse)]
+    return {value.value for value in found if isinstance(value, ast.Constant) and isinstance(value.value, str)}
+
+
+def test_serving_lists_every_error_code():
+    modules = [*(ROOT / "src" / "openmimo" / "server").glob("*.py"), *(ROOT / "src" / "openmimo").glob("*.py")]
+    given = {"invalid_value"}.union(*(error_codes(path.read_text(encoding="utf-8")) for path in modules))
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    table = [line for line in page.partition("## Errors")[2].splitlines() if line.startswith("| ")]
+    listed = {code for line in table for code in re.findall(r"`(\w+_\w+|overloaded)`", line)}
+    assert sorted(given - listed) == []
+    assert sorted(listed - given) == []
