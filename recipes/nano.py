@@ -31,7 +31,7 @@ from openmimo.chat import ChatFormat, Message
 from openmimo.checkpoint import Checkpoint, default_model_path
 from openmimo.config import parse_config
 from openmimo.environments.base import Split
-from openmimo.environments.home import HomeTask, sample_dialog, sample_home, sample_tasks
+from openmimo.environments.home import Home, HomeTask, sample_dialog, sample_home, sample_tasks
 from openmimo.evals import format_scores, score_homes
 from openmimo.model.model import MiMo, load_model, new_model
 from openmimo.quantize import quantize_folder
@@ -50,7 +50,7 @@ CONTROL_TOKENS = (
 VOCAB_SIZE = 2048
 NUM_LAYERS = 7
 GLOBAL_LAYERS = (0, 2, 4, 6)
-ROWS, BRANCHES = 4, 19
+ROWS, BRANCHES, DRILLS = 2, 16, 4
 SLOTS = (8, 128)
 CONTEXT_WEIGHT = 0.1
 
@@ -129,22 +129,30 @@ class HomeTrees:
             offered = [tool["function"]["name"] for tool in dialog.tools]
         tasks = sample_tasks(rng, home, BRANCHES, phrasings, offered)
         stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
-        return Tree(stem, [self.branch(rng, history, task) for task in tasks]), tasks
+        branches = [self.branch(rng, history, task) for task in tasks]
+        if homes == "train":
+            branches += [self.drill(rng, home) for _ in range(DRILLS)]
+        return Tree(stem, branches), tasks
+
+    def drill(self, rng: random.Random, home: Home) -> Branch:
+        """Look up several devices in a row: nearly every token is a copy from the listing, which is what a model that
+        starts from nothing has to discover first; ordinary requests reward it for that only now and then."""
+        devices = rng.sample(home.devices, rng.randint(1, min(5, len(home.devices))))
+        naming = rng.choice(("full", "area"))
+        asked = [f"{device.area} {device.domain}" if naming == "area" else device.name for device in devices]
+        told = "\n".join(home.quote(device, naming) for device in devices)
+        return self.cut([Message("user", ", ".join(asked)), Message("assistant", told)])
 
     def branch(self, rng: random.Random, history: Sequence[Message], task: HomeTask) -> Branch:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
-        is_whole = rng.random() < 0.3
-        ids, weights = self.encode(history, task, task.gold if is_whole else task.gold[:1])
-        if is_whole and len(ids) - self.skipped > SLOTS[1]:
-            ids, weights = self.encode(history, task, task.gold[:1])
-        return Branch(ids[self.skipped :], weights[self.skipped :])
+        asked = [*history, task.messages[-1]]
+        branch = self.cut([*asked, *(task.gold if rng.random() < 0.3 else task.gold[:1])])
+        return branch if len(branch.ids) <= SLOTS[1] else self.cut([*asked, task.gold[0]])
 
-    def encode(
-        self, history: Sequence[Message], task: HomeTask, gold: Sequence[Message]
-    ) -> tuple[list[int], list[float]]:
-        """Tokens and weights after an empty system turn: control tokens cut the text, so they fit after any other."""
-        messages = [Message("system", ""), *history, task.messages[-1], *gold]
-        return encode_reply(self.chat, messages, (), CONTEXT_WEIGHT)
+    def cut(self, messages: Sequence[Message]) -> Branch:
+        """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any."""
+        ids, weights = encode_reply(self.chat, [Message("system", ""), *messages], (), CONTEXT_WEIGHT)
+        return Branch(ids[self.skipped :], weights[self.skipped :])
 
 
 class Scoreboard:
@@ -224,13 +232,15 @@ def checkpoint_files(folder: Path) -> dict[str, str]:
     }
 
 
-def train_trunk(out: Path, trees: HomeTrees, score: Scoreboard, files: dict[str, str], steps: int) -> Path:
+def train_trunk(
+    out: Path, start: Path | None, trees: HomeTrees, score: Scoreboard, files: dict[str, str], steps: int
+) -> Path:
     """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards."""
     config = TrainConfig(
         folder=str(out / "trunk"), steps=steps, save_every=200, balance_speed=2e-3, weights=LossWeights(mtp=0.0)
     )
-    model = new_model(parse_config(published_config(0)), SEED)
-    return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 150)
+    model = load_model(Checkpoint.open(start)) if start else new_model(parse_config(published_config(0)), SEED)
+    return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 250)
 
 
 def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, files: dict[str, str], steps: int) -> Path:
@@ -285,7 +295,8 @@ def main() -> None:
     """Command line of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
-    parser.add_argument("--steps", type=int, default=1800, help="trunk steps (default %(default)s)")
+    parser.add_argument("--initial", type=Path, help="checkpoint of an earlier run to start from, instead of new weights")
+    parser.add_argument("--steps", type=int, default=2000, help="trunk steps (default %(default)s)")
     parser.add_argument("--head-steps", type=int, default=500, help="MTP head steps (default %(default)s)")
     parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")
     args = parser.parse_args()
@@ -299,7 +310,7 @@ def main() -> None:
     chat = ChatFormat.load(args.out, tokenizer, "v2")
     trees = HomeTrees(chat, SEED)
     score = Scoreboard(trees)
-    trunk = train_trunk(args.out, trees, score, files, args.steps)
+    trunk = train_trunk(args.out, args.initial, trees, score, files, args.steps)
     heads = train_heads(args.out, trunk, trees, score, files, args.head_steps)
     if args.ship:
         ship(args.out, heads)
