@@ -295,7 +295,7 @@ def main() -> None:
     """Command line of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
-    parser.add_argument("--initial", type=Path, help="checkpoint of an earlier run to start from, instead of new weights")
+    parser.add_argument("--initial", type=Path, help="start from the weights of this checkpoint")
     parser.add_argument("--steps", type=int, default=2000, help="trunk steps (default %(default)s)")
     parser.add_argument("--head-steps", type=int, default=500, help="MTP head steps (default %(default)s)")
     parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")

@@ -20,7 +20,7 @@ from openmimo.errors import CheckpointError
 from openmimo.q8 import GROUP_SIZE, dequantize_q8, unpack_q8
 from openmimo.tensorfile import NAMES, TensorFile, write_tensors
 
-__all__ = ["Checkpoint", "default_model_path", "mtp_prefix", "save_checkpoint", "tensor_shapes"]
+__all__ = ["Checkpoint", "default_model_path", "make_durable", "mtp_prefix", "save_checkpoint", "tensor_shapes"]
 
 INDEX = "model.safetensors.index.json"
 FLOATS = ("F32", "F16", "BF16")
@@ -368,7 +368,7 @@ def save_checkpoint(
         write_tensors(draft / "model.safetensors", tensors)
         for name, text in texts.items():
             _write_text(draft / name, text)
-        _sync(draft)
+        make_durable(draft)
         _put_in_place(draft, folder, [*(files or {}), "model.safetensors", "config.json"])
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -382,8 +382,8 @@ def _put_in_place(draft: Path, folder: Path, names: list[str]) -> None:
             os.replace(draft / name, folder / name)
         for path in [*folder.glob("model?*.safetensors"), folder / INDEX]:
             path.unlink(missing_ok=True)
-        _sync(folder)
-    _sync(folder.parent)
+        make_durable(folder)
+    make_durable(folder.parent)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -393,9 +393,13 @@ def _write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
-    """Make renames inside a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def make_durable(path: Path) -> None:
+    """Wait until a file's content, or the renames inside a folder, are on the disk.
+
+    Args:
+        path: file or folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -10,20 +10,12 @@ from openmimo.checkpoint import Checkpoint
 from openmimo.config import LayerConfig, ModelConfig
 from openmimo.errors import CheckpointError, ConfigError
 
-__all__ = ["NativeBackend", "WeightKind", "default_threads"]
+__all__ = ["NativeBackend", "WeightKind"]
 
 WeightKind = str
 """How weights are kept in memory: "f32", "bf16" or "q8"."""
 
 _KINDS = ("f32", "bf16", "q8")
-
-
-def default_threads() -> int:
-    """Threads used when none are asked for: the processors that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
 
 
 class NativeBackend:
@@ -38,7 +30,7 @@ class NativeBackend:
         checkpoint: an open checkpoint.
         weights: "f32" (exact), "bf16", or "q8" (int8 codes with one scale for 32 inputs; activations are quantised
             the same way). Keys and values are kept in float32 with "f32", else in bfloat16.
-        threads: worker threads including the caller; None takes one for each processor of this process.
+        threads: worker threads including the caller.
         num_slots: sequences whose window caches are kept at once.
         num_pages: pages of `PAGE_SIZE` positions in each global-attention cache.
     Raises:
@@ -46,17 +38,14 @@ class NativeBackend:
         CheckpointError: a tensor is missing or has the wrong shape.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, weights: WeightKind, threads: int | None, num_slots: int, num_pages: int
-    ):
+    def __init__(self, checkpoint: Checkpoint, weights: WeightKind, threads: int, num_slots: int, num_pages: int):
         _check_arguments(weights, threads, num_slots, num_pages)
         self.config: ModelConfig = checkpoint.config
         self.num_slots = num_slots
         self.num_pages = num_pages
-        shape = _model_shape(self.config)
-        count = default_threads() if threads is None else threads
+        shape, isa = _model_shape(self.config), os.environ.get("OPENMIMO_ISA", "")
         try:
-            self._model = _native.Model(shape, weights, count, num_slots, num_pages, os.environ.get("OPENMIMO_ISA", ""))
+            self._model = _native.Model(shape, weights, threads, num_slots, num_pages, isa)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         _load(self._model, checkpoint)
@@ -126,11 +115,11 @@ class NativeBackend:
         return logits_BV
 
 
-def _check_arguments(weights: str, threads: int | None, num_slots: int, num_pages: int) -> None:
+def _check_arguments(weights: str, threads: int, num_slots: int, num_pages: int) -> None:
     if weights not in _KINDS:
         raise ConfigError(f"weights={weights!r} must be one of {', '.join(_KINDS)}")
-    if threads is not None and not 1 <= threads <= 256:
-        raise ConfigError(f"threads={threads} must be from 1 to 256, or None for one for each processor")
+    if not 1 <= threads <= 256:
+        raise ConfigError(f"threads={threads} must be from 1 to 256")
     for name, value in (("num_slots", num_slots), ("num_pages", num_pages)):
         if not 1 <= value < 2**31:
             raise ConfigError(f"{name}={value} must be at least 1")

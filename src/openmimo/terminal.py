@@ -11,6 +11,7 @@ from openmimo.agent import (
     ReplyFinished,
     ToolCalled,
     ToolReturned,
+    conversation_window,
     run_agent,
 )
 from openmimo.chat import Message
@@ -43,7 +44,7 @@ def _read() -> str:
 
 
 def _answer(console: Console, engine: ChatEngine, home: LiveHome, request: str, params: SamplingParams) -> None:
-    messages = [Message("system", home.system_content()), Message("user", request)]
+    messages = conversation_window(home.system_content(), [Message("user", request)])
     for event in run_agent(engine, messages, home.tools(), home.call, params):
         match event:
             case ReasoningDelta(text):

@@ -1,19 +1,15 @@
 """First light: the real server with the model in the package, talked to by a browser and by the openai client."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
+from live_server import running
+from page_steps import check_light_goes_off, chromium
 
 import openmimo
 from openmimo.environments.home import LiveHome, demo_home
 from openmimo.server.app import create_app
-
-sys.path.append(str(Path(__file__).parents[1] / "server"))
-from live_server import running
-from page_steps import check_light_goes_off, chromium
 
 
 @pytest.fixture(scope="module")

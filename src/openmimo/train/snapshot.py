@@ -6,7 +6,6 @@ without a complete manifest is never resumed from.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from openmimo.checkpoint import save_checkpoint
+from openmimo.checkpoint import make_durable, save_checkpoint
 from openmimo.errors import TrainingError
 from openmimo.model.model import MiMo, published_tensors
 
@@ -56,11 +55,11 @@ def save_snapshot(
     manifest = {str(path.relative_to(partial)): _digest(path) for path in _files(partial)}
     (partial / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in _files(partial):
-        _fsync(path)
-    _fsync(partial)
+        make_durable(path)
+    make_durable(partial)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    _fsync(folder)
+    make_durable(folder)
     for old in _snapshots(folder)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -134,11 +133,3 @@ def _files(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
