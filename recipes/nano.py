@@ -1,7 +1,7 @@
 """The default model: a 4M-parameter MiMo-V2-Flash that runs a home through tools.
 
 Shows: pre-training-to-SFT of the hybrid MoE on our own world, MTP heads added on the trained trunk, q8 export.
-Hardware: 2 CPU cores, no GPU. Time: about 75 minutes (trunk 65, heads 8). A GPU runs the same file.
+Hardware: 2 CPU cores, no GPU. Time: about 45 minutes (trunk 35, heads 6). A GPU runs the same file.
 Expect: the table in src/openmimo/weights/default/MODEL_CARD.md; `openmimo eval` measures it again.
 
     torchrun --nproc-per-node 2 recipes/nano.py       # train, or go on after an interruption
@@ -38,7 +38,6 @@ from openmimo.quantize import quantize_folder
 from openmimo.tokenizer import Tokenizer, train_tokenizer
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
 from openmimo.train.loss import LossWeights
-from openmimo.train.optim import OptimConfig
 from openmimo.train.score import exact_branches, mtp_agreement
 from openmimo.train.trainer import TrainConfig, train
 
@@ -53,6 +52,7 @@ GLOBAL_LAYERS = (0, 2, 4, 6)
 ROWS, BRANCHES, DRILLS = 2, 16, 4
 SLOTS = (8, 128)
 CONTEXT_WEIGHT = 0.1
+MIX = {"named": 24, "alias": 24, "state": 20, "missing": 20, "area": 4, "pair": 4, "unsupported": 2, "ambiguous": 2}
 
 
 def published_config(num_mtp_layers: int) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class HomeTrees:
             dialog = sample_dialog(rng, home)
             home, history = dialog.home, dialog.messages[1:-1]
             offered = [tool["function"]["name"] for tool in dialog.tools]
-        tasks = sample_tasks(rng, home, BRANCHES, phrasings, offered)
+        tasks = sample_tasks(rng, home, BRANCHES, phrasings, offered, MIX)
         stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
         branches = [self.branch(rng, history, task) for task in tasks]
         if homes == "train":
@@ -240,7 +240,7 @@ def train_trunk(
         folder=str(out / "trunk"), steps=steps, save_every=200, balance_speed=2e-3, weights=LossWeights(mtp=0.0)
     )
     model = load_model(Checkpoint.open(start)) if start else new_model(parse_config(published_config(0)), SEED)
-    return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 250)
+    return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 300)
 
 
 def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, files: dict[str, str], steps: int) -> Path:
@@ -249,7 +249,6 @@ def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, fil
         folder=str(out / "heads"),
         steps=steps,
         save_every=200,
-        optim=OptimConfig(matrix_lr=0.01),
         weights=LossWeights(trunk=0.0, mtp=1.0),
     )
     model = new_model(parse_config(published_config(3)), SEED + 1)
@@ -296,8 +295,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
     parser.add_argument("--initial", type=Path, help="start from the weights of this checkpoint")
-    parser.add_argument("--steps", type=int, default=2000, help="trunk steps (default %(default)s)")
-    parser.add_argument("--head-steps", type=int, default=500, help="MTP head steps (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=2050, help="trunk steps (default %(default)s)")
+    parser.add_argument("--head-steps", type=int, default=300, help="MTP head steps (default %(default)s)")
     parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")
     args = parser.parse_args()
     if "WORLD_SIZE" in os.environ:
