@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from tests.torch.test_model import SMALL
 from torch import nn
 
 from openmimo.config import parse_config
@@ -17,6 +16,7 @@ from openmimo.train.optim import Muon, OptimConfig, learning_rate, orthogonalise
 from openmimo.train.score import exact_branches
 from openmimo.train.snapshot import latest_snapshot
 from openmimo.train.trainer import TrainConfig, train
+from tests.torch.test_model import SMALL
 
 TREE = Tree([1, 2, 3], [Branch([4, 5, 6], [0.0, 1.0, 1.0]), Branch([7, 8], [0.0, 1.0])])
 
