@@ -18,7 +18,7 @@ import random
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from openmimo.quantize import quantize_folder
 from openmimo.tokenizer import Tokenizer, train_tokenizer
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
 from openmimo.train.loss import LossWeights
+from openmimo.train.optim import OptimConfig
 from openmimo.train.score import exact_branches, mtp_agreement
 from openmimo.train.trainer import TrainConfig, train
 
@@ -53,6 +54,7 @@ ROWS, BRANCHES, DRILLS = 2, 16, 4
 SLOTS = (8, 128)
 CONTEXT_WEIGHT = 0.1
 MIX = {"named": 24, "alias": 24, "state": 20, "missing": 20, "area": 4, "pair": 4, "unsupported": 2, "ambiguous": 2}
+FINAL_MIX = {**MIX, "named": 20, "alias": 20, "missing": 30}
 
 
 def published_config(num_mtp_layers: int) -> dict[str, Any]:
@@ -108,8 +110,8 @@ def curriculum(step: int, steps: int, rng: random.Random) -> int:
 class HomeTrees:
     """Draws training and evaluation trees: one home's listing as the stem, requests about it as the branches."""
 
-    def __init__(self, chat: ChatFormat, seed: int):
-        self.chat, self.seed = chat, seed
+    def __init__(self, chat: ChatFormat, seed: int, mix: Mapping[str, float] = MIX):
+        self.chat, self.seed, self.mix = chat, seed, mix
         self.skipped = len(chat.encode([Message("system", "")], add_generation_prompt=False))
 
     def training(self, step: int, steps: int) -> PackedBatch:
@@ -127,7 +129,7 @@ class HomeTrees:
             dialog = sample_dialog(rng, home)
             home, history = dialog.home, dialog.messages[1:-1]
             offered = [tool["function"]["name"] for tool in dialog.tools]
-        tasks = sample_tasks(rng, home, BRANCHES, phrasings, offered, MIX)
+        tasks = sample_tasks(rng, home, BRANCHES, phrasings, offered, self.mix)
         stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
         branches = [self.branch(rng, history, task) for task in tasks]
         if homes == "train":
@@ -243,6 +245,21 @@ def train_trunk(
     return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 300)
 
 
+def refine(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, files: dict[str, str], steps: int) -> Path:
+    """Go on at a quarter of the learning rate with more missing devices, the hardest kind: to say that something is
+    not there a model must first be good at finding what is."""
+    config = TrainConfig(
+        folder=str(out / "refined"),
+        steps=steps,
+        save_every=200,
+        balance_speed=5e-4,
+        optim=OptimConfig(matrix_lr=0.005, lr=7.5e-4, decay=0.8),
+        weights=LossWeights(mtp=0.0),
+    )
+    final, model = HomeTrees(trees.chat, trees.seed + 1, FINAL_MIX), load_model(Checkpoint.open(trunk))
+    return train(model, config, lambda step: final.training(step + 10**6, 10**6), files, score, 150)
+
+
 def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, files: dict[str, str], steps: int) -> Path:
     """Three MTP heads on the frozen trunk."""
     config = TrainConfig(
@@ -296,6 +313,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
     parser.add_argument("--initial", type=Path, help="start from the weights of this checkpoint")
     parser.add_argument("--steps", type=int, default=2050, help="trunk steps (default %(default)s)")
+    parser.add_argument("--refine-steps", type=int, default=200, help="steps at a low rate (default %(default)s)")
     parser.add_argument("--head-steps", type=int, default=300, help="MTP head steps (default %(default)s)")
     parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")
     args = parser.parse_args()
@@ -310,7 +328,8 @@ def main() -> None:
     trees = HomeTrees(chat, SEED)
     score = Scoreboard(trees)
     trunk = train_trunk(args.out, args.initial, trees, score, files, args.steps)
-    heads = train_heads(args.out, trunk, trees, score, files, args.head_steps)
+    refined = refine(args.out, trunk, trees, score, files, args.refine_steps)
+    heads = train_heads(args.out, refined, trees, score, files, args.head_steps)
     if args.ship:
         ship(args.out, heads)
 

@@ -45,7 +45,11 @@ def _read() -> str:
 
 def _answer(console: Console, engine: ChatEngine, home: LiveHome, request: str, params: SamplingParams) -> None:
     messages = conversation_window(home.system_content(), [Message("user", request)])
+    previous = None
     for event in run_agent(engine, messages, home.tools(), home.call, params):
+        if isinstance(previous, ReasoningDelta | ContentDelta) and type(event) is not type(previous):
+            console.print()
+        previous = event
         match event:
             case ReasoningDelta(text):
                 console.print(text, style="dim", end="", markup=False)
@@ -53,10 +57,10 @@ def _answer(console: Console, engine: ChatEngine, home: LiveHome, request: str, 
                 console.print(text, end="", markup=False)
             case ToolCalled(call):
                 arguments = ", ".join(f"{key}={value!r}" for key, value in call.arguments.items())
-                console.print(f"\n  {call.name}({arguments})", style="cyan", markup=False)
+                console.print(f"  {call.name}({arguments})", style="cyan", markup=False)
             case ToolReturned(result=result, is_error=is_error):
                 console.print(f"  {result}", style="red" if is_error else "green", markup=False)
             case ReplyFinished(stats=stats):
                 rate = stats.new_tokens / max(stats.decode_s, 1e-9)
                 drafts = f", {stats.new_tokens / max(stats.steps, 1):.1f} tokens a step" if stats.drafted else ""
-                console.print(f"\n[dim]{rate:.0f} tok/s{drafts}[/dim]")
+                console.print(f"[dim]{rate:.0f} tok/s{drafts}[/dim]")

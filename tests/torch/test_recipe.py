@@ -20,7 +20,8 @@ pytestmark = pytest.mark.timeout(600)  # it trains a tokenizer, which takes minu
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nano")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["nano.py", "--out", str(folder), "--steps", "2", "--head-steps", "2"])
+        stages = [word for stage in ("", "refine-", "head-") for word in (f"--{stage}steps", "2")]
+        patch.setattr(sys, "argv", ["nano.py", "--out", str(folder), *stages])
         nano.main()
     return folder
 
