@@ -28,12 +28,12 @@ import torch.distributed as dist
 import openmimo
 import openmimo.chat
 from openmimo.chat import ChatFormat, Message
-from openmimo.checkpoint import Checkpoint, default_model_path
+from openmimo.checkpoint import Checkpoint, default_model_path, save_checkpoint
 from openmimo.config import parse_config
 from openmimo.environments.base import Split
 from openmimo.environments.home import Home, HomeTask, sample_dialog, sample_home, sample_tasks
 from openmimo.evals import format_scores, score_homes
-from openmimo.model.model import MiMo, load_model, new_model
+from openmimo.model.model import MiMo, load_model, new_model, published_tensors
 from openmimo.quantize import quantize_folder
 from openmimo.tokenizer import Tokenizer, train_tokenizer
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
@@ -274,16 +274,28 @@ def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, fil
     return train(model, config, lambda step: trees.training(step + 10**6, 10**6), files, score, 150)
 
 
+def average(out: Path, trunk: Path, heads: Path, files: dict[str, str]) -> Path:
+    """Midpoint of the trunk before and after `refine`, with the heads of the latter: keeps most of what either is
+    better at (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022)."""
+    model, before = load_model(Checkpoint.open(heads)), load_model(Checkpoint.open(trunk)).state_dict()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in before:
+                parameter.lerp_(before[name], 0.5)
+    save_checkpoint(out / "averaged", dict(model.config.published), dict(published_tensors(model)), files)
+    return out / "averaged"
+
+
 def world_size() -> int:
     """Processes of this run: 1 unless started by torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def ship(out: Path, heads: Path) -> None:
+def ship(out: Path, result: Path) -> None:
     """Quantise the result into the package as the default model, score it and write its card."""
     target = default_model_path()
     shutil.rmtree(target, ignore_errors=True)
-    quantize_folder(heads, target)
+    quantize_folder(result, target)
     with openmimo.load(target, mtp=3) as engine:
         board = score_homes(engine, count=600, seed=0)
     (target / "scores.json").write_text(json.dumps(board.as_data(), indent=1), encoding="utf-8")
@@ -314,7 +326,7 @@ def main() -> None:
     parser.add_argument("--initial", type=Path, help="start from the weights of this checkpoint")
     parser.add_argument("--steps", type=int, default=2050, help="trunk steps (default %(default)s)")
     parser.add_argument("--refine-steps", type=int, default=200, help="steps at a low rate (default %(default)s)")
-    parser.add_argument("--head-steps", type=int, default=300, help="MTP head steps (default %(default)s)")
+    parser.add_argument("--head-steps", type=int, default=250, help="MTP head steps (default %(default)s)")
     parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")
     args = parser.parse_args()
     if "WORLD_SIZE" in os.environ:
@@ -331,7 +343,7 @@ def main() -> None:
     refined = refine(args.out, trunk, trees, score, files, args.refine_steps)
     heads = train_heads(args.out, refined, trees, score, files, args.head_steps)
     if args.ship:
-        ship(args.out, heads)
+        ship(args.out, average(args.out, trunk, heads, files))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ function statsText(timings) {
   const parts = [];
   if (timings.predicted_per_second) parts.push(`${Math.round(timings.predicted_per_second)} tok/s`);
   if (timings.max_tokens_per_step > 1 && timings.steps) {
-    parts.push(`drafts ${timings.tokens_per_step.toFixed(1)} of ${timings.max_tokens_per_step}`);
+    const rate = `${timings.tokens_per_step.toFixed(1)} of ${timings.max_tokens_per_step}`;
+    parts.push(timings.draft_n ? `drafts ${rate}` : "no drafts: plain was faster");
   }
   parts.push(`${timings.predicted_n} tokens`, `first after ${seconds(timings.prompt_ms)}`);
   if (timings.cache_n) parts.push(`${timings.cache_n}/${timings.cache_n + timings.prompt_n} cached`);
