@@ -1,6 +1,7 @@
 // Python's view of the engine. The only file that includes nanobind; it does no arithmetic.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -20,13 +21,15 @@ template <class T, int Dims>
 using In = nb::ndarray<const T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
 template <class T, int Dims>
 using Out = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
-using AnyFloat = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Any = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 
 void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
-std::vector<int> shape_of(const AnyFloat& array) {
+template <class T>
+std::vector<int> shape_of(const Any<T>& array) {
   std::vector<int> shape;
   for (std::size_t i = 0; i < array.ndim(); ++i) shape.push_back(static_cast<int>(array.shape(i)));
   return shape;
@@ -36,7 +39,8 @@ Kind kind_of(const std::string& name) {
   if (name == "f32") return Kind::f32;
   if (name == "bf16") return Kind::bf16;
   if (name == "q8") return Kind::q8;
-  throw std::invalid_argument("weights='" + name + "' must be f32, bf16 or q8");
+  if (name == "q4") return Kind::q4;
+  throw std::invalid_argument("weights='" + name + "' must be f32, bf16, q8 or q4");
 }
 
 BatchView view(const In<std::int32_t, 1>& ids, const In<std::int32_t, 1>& starts, const In<std::int32_t, 1>& first,
@@ -115,12 +119,19 @@ void bind_model(nb::module_& m) {
              for (const TensorSlot& slot : self.tensors()) names.push_back(slot.name);
              return names;
            })
-      .def("takes_codes", &Model::takes_codes, "name"_a)
+      .def("code_bits", &Model::code_bits, "name"_a)
       .def("set",
-           [](Model& self, const std::string& name, const AnyFloat& values) {
+           [](Model& self, const std::string& name, const Any<float>& values) {
              const std::vector<int> shape = shape_of(values);
              nb::gil_scoped_release release;
-             self.set(name, values.data(), shape);
+             self.set(name, {values.data(), nullptr}, shape);
+           },
+           "name"_a, "values"_a)
+      .def("set",  // bf16 numbers, as their bits
+           [](Model& self, const std::string& name, const Any<std::uint16_t>& values) {
+             const std::vector<int> shape = shape_of(values);
+             nb::gil_scoped_release release;
+             self.set(name, {nullptr, values.data()}, shape);
            },
            "name"_a, "values"_a)
       .def("set_codes",
@@ -167,22 +178,47 @@ void bind_model(nb::module_& m) {
            "hidden_TC"_a, "keep_N"_a, "logits_BV"_a);
 }
 
-// Single kernels, so that tests can hold each instruction set against plain numpy.
-struct PackedForTest {
+// A matrix that nobody but the caller holds.
+struct Packed {
   Matrix matrix;
   Arena memory;
 };
 
-PackedForTest pack_for_test(const In<float, 2>& w, const std::string& kind) {
-  PackedForTest p;
-  p.matrix = {kind_of(kind), static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)), nullptr};
+Packed pack(const Kernels& kernels, const In<float, 2>& w, Kind kind) {
+  Packed p;
+  p.matrix = {kind, static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)), nullptr};
   p.memory = Arena(p.matrix.bytes());
   p.matrix.data = p.memory.data();
-  for (int out = 0; out < p.matrix.outs; ++out)
-    pack_row(p.matrix, out, w.data() + static_cast<long>(out) * p.matrix.ins);
+  for (int panel = 0; panel < p.matrix.panels(); ++panel)
+    require(pack_panel(kernels, p.matrix, {0, p.matrix.outs}, panel, {w.data(), nullptr}),
+            "a weight to quantise is NaN or infinite");
   return p;
 }
 
+template <class T>
+using Returned = nb::ndarray<nb::numpy, T, nb::ndim<2>, nb::c_contig>;
+
+template <class T>
+Returned<T> new_array(std::size_t rows, std::size_t columns) {
+  T* values = new T[rows * columns]();
+  return Returned<T>(values, {rows, columns}, nb::capsule(values, [](void* p) noexcept { delete[] static_cast<T*>(p); }));
+}
+
+// weights[O, I] -> codes[O, I], scales[O, ceil(I / 32)], by the rule that weights are packed with
+std::pair<Returned<std::int8_t>, Returned<float>> quantize(const In<float, 2>& weights, int bits,
+                                                           const std::string& instruction_set) {
+  require(bits == 8 || bits == 4, "bits must be 8 or 4");
+  const Packed p = pack(choose_kernels(instruction_set.c_str()), weights, bits == 8 ? Kind::q8 : Kind::q4);
+  const int groups = p.matrix.groups();
+  auto codes = new_array<std::int8_t>(p.matrix.outs, p.matrix.ins);
+  auto scales = new_array<float>(p.matrix.outs, groups);
+  for (int out = 0; out < p.matrix.outs; ++out)
+    unpack_codes(p.matrix, out, codes.data() + static_cast<std::size_t>(out) * p.matrix.ins,
+                 scales.data() + static_cast<std::size_t>(out) * groups);
+  return {codes, scales};
+}
+
+// Single kernels, so that tests can hold each instruction set against plain numpy.
 void bind_testing(nb::module_& m) {
   m.def("has_instruction_set", [](const std::string& name) { return has_kernels(name.c_str()); }, "name"_a);
   m.def("matmul",
@@ -191,14 +227,14 @@ void bind_testing(nb::module_& m) {
           const int rows = static_cast<int>(x.shape(0));
           require(x.shape(1) == w.shape(1) && y.shape(0) == x.shape(0) && y.shape(1) == w.shape(0),
                   "matmul needs x [rows, ins], w [outs, ins], y [rows, outs]");
-          const PackedForTest p = pack_for_test(w, kind);
           const Kernels& kernels = choose_kernels(isa.c_str());
+          const Packed p = pack(kernels, w, kind_of(kind));
           Activations in, out;
-          in.resize(rows, p.matrix.ins, p.matrix.kind == Kind::q8);
+          in.resize(rows, p.matrix.ins, is_coded(p.matrix.kind));
           out.resize(rows, p.matrix.outs, false);
           for (int r = 0; r < rows; ++r) {
             std::copy_n(x.data() + static_cast<long>(r) * p.matrix.ins, p.matrix.ins, in.row(r));
-            if (p.matrix.kind == Kind::q8) in.quantize_columns(kernels, r, 0, in.ld);
+            if (is_coded(p.matrix.kind)) in.quantize_columns(kernels, r, 0, in.ld);
           }
           multiply(kernels, p.matrix, 0, p.matrix.panels(), in, {rows, 0, nullptr, nullptr}, out.row(0), out.ld, false);
           for (int r = 0; r < rows; ++r)
@@ -208,7 +244,7 @@ void bind_testing(nb::module_& m) {
   m.def("round_trip",
         [](const std::string& kind, const In<float, 2>& w, const Out<float, 2>& back) {
           require(w.shape(0) == back.shape(0) && w.shape(1) == back.shape(1), "round_trip needs two equal shapes");
-          const PackedForTest p = pack_for_test(w, kind);
+          const Packed p = pack(choose_kernels(""), w, kind_of(kind));
           for (int out = 0; out < p.matrix.outs; ++out)
             unpack_row(p.matrix, out, back.data() + static_cast<long>(out) * p.matrix.ins);
         },
@@ -263,6 +299,7 @@ NB_MODULE(_native, m) {
   m.doc() = "The C++ engine of openmimo; openmimo.native wraps it.";
   openmimo::bind_shapes(m);
   openmimo::bind_model(m);
+  m.def("quantize", openmimo::quantize, "weights"_a, "bits"_a, "instruction_set"_a = "");
   nb::module_ testing = m.def_submodule("_testing", "Single kernels, for the test suite.");
   openmimo::bind_testing(testing);
 }

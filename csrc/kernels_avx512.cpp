@@ -7,9 +7,10 @@ namespace openmimo {
 namespace {
 #include "vector.inc"
 #include "matmul.inc"
+#include "pack.inc"
 #include "rows.inc"
 }  // namespace
 
-extern const Kernels kAvx512Kernels = {"avx512", matmul<TileF32>, matmul<TileBf16>, matmul<TileQ8>, softmax,
-                                 rms_norm, quantize, silu_mul};
+extern const Kernels kAvx512Kernels = {"avx512", matmul<TileF32>, matmul<TileBf16>, matmul<TileCodes<CodesQ8>>,
+                                 matmul<TileCodes<CodesQ4>>, pack, softmax, rms_norm, quantize, silu_mul};
 }  // namespace openmimo

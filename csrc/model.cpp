@@ -1,9 +1,8 @@
 #include "model.h"
 
 #include <algorithm>
+#include <atomic>
 #include <stdexcept>
-
-#include "quant.h"
 
 namespace openmimo {
 namespace {
@@ -189,20 +188,25 @@ TensorSlot& Model::slot(const std::string& name, const std::vector<int>& shape) 
   return s;
 }
 
-bool Model::takes_codes(const std::string& name) {
-  const TensorSlot& s = tensors_[by_name_.at(name)];
-  return s.matrix && s.matrix->kind == Kind::q8;
+// 8 or 4 where a tensor is kept as codes, else 0.
+int Model::code_bits(const std::string& name) const {
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end()) refuse("the model has no tensor " + name);
+  const Matrix* m = tensors_[found->second].matrix;
+  return !m || !is_coded(m->kind) ? 0 : m->kind == Kind::q8 ? 8 : 4;
 }
 
-void Model::set(const std::string& name, const float* values, const std::vector<int>& shape) {
+void Model::set(const std::string& name, WeightRows values, const std::vector<int>& shape) {
   TensorSlot& s = slot(name, shape);
   if (s.matrix) {
-    const int ins = s.matrix->ins;
-    pool_.run(shape[0], static_cast<double>(shape[0]) * ins, [&](int out, int) {
-      pack_row(*s.matrix, s.row + out, values + static_cast<std::size_t>(out) * ins);
+    const RowRange range{s.row, shape[0]};
+    std::atomic<bool> is_finite = true;
+    pool_.run(range.panels(), static_cast<double>(shape[0]) * s.matrix->ins, [&](int panel, int) {
+      if (!pack_panel(*machine_.kernels, *s.matrix, range, panel, values)) is_finite = false;
     });
+    if (!is_finite) refuse(name + " holds NaN or infinite weights");
   } else {
-    std::copy_n(values, shape[0], s.values);
+    for (int i = 0; i < shape[0]; ++i) s.values[i] = values.f32 ? values.f32[i] : from_bf16(values.bf16[i]);
   }
   s.is_loaded = true;
 }
@@ -210,12 +214,15 @@ void Model::set(const std::string& name, const float* values, const std::vector<
 void Model::set_codes(const std::string& name, const std::int8_t* codes, const float* scales,
                       const std::vector<int>& shape) {
   TensorSlot& s = slot(name, shape);
-  if (!s.matrix || s.matrix->kind != Kind::q8) refuse(name + " is not kept as int8 codes");
-  const int ins = s.matrix->ins, groups = s.matrix->padded_ins() / kGroup;
+  if (!s.matrix || !is_coded(s.matrix->kind)) refuse(name + " is not kept as codes");
+  const int ins = s.matrix->ins, groups = s.matrix->groups();
+  std::atomic<bool> fits = true;
   pool_.run(shape[0], static_cast<double>(shape[0]) * ins, [&](int out, int) {
-    pack_codes(*s.matrix, s.row + out, codes + static_cast<std::size_t>(out) * ins,
-               scales + static_cast<std::size_t>(out) * groups);
+    if (!pack_codes(*s.matrix, s.row + out, codes + static_cast<std::size_t>(out) * ins,
+                    scales + static_cast<std::size_t>(out) * groups))
+      fits = false;
   });
+  if (!fits) refuse(name + " holds codes outside -8 to 7");
   s.is_loaded = true;
 }
 
@@ -302,7 +309,7 @@ void Model::norm_rows(const Activations& x, const std::vector<float>& weight, Ac
 // work_.x[T, C] += attention, += feed-forward
 void Model::run_layer(Layer& layer, const std::vector<SequenceView>& views, int scratch_blocks, int rows) {
   const AttentionShape& a = layer.shape.attention;
-  const bool with_codes = kind_ == Kind::q8;
+  const bool with_codes = is_coded(kind_);
   Work& w = work_;
   norm_rows(w.x, layer.attention_norm, w.normed, rows, with_codes);
   const std::size_t ld = static_cast<std::size_t>(layer.qkv.panels()) * kPanel;
@@ -336,7 +343,7 @@ void Model::run_layer(Layer& layer, const std::vector<SequenceView>& views, int 
 void Model::head_logits(const std::vector<float>& norm, const BatchView& b, float* logits) {
   if (!b.wanted) return;
   const Matrix& head = shape_.is_tied ? embedding_ : lm_head_;
-  const bool with_codes = kind_ == Kind::q8;
+  const bool with_codes = is_coded(kind_);
   Activations& y = work_.normed;
   y.resize(b.wanted, shape_.hidden, with_codes);
   for (int i = 0; i < b.wanted; ++i) {
@@ -385,7 +392,7 @@ void Model::commit(const std::int32_t* keep, int count) {
 // Normed embedding and normed trunk state side by side, in the order of the family.
 void Model::join_inputs(const Head& head, const BatchView& b, const std::vector<SequenceView>& views,
                         const float* hidden) {
-  const bool with_codes = kind_ == Kind::q8;
+  const bool with_codes = is_coded(kind_);
   Work& w = work_;
   const int c = shape_.hidden, padded = round_up(c, kGroup);
   w.joined.resize(b.tokens, 2 * c, with_codes);

@@ -7,6 +7,7 @@
 
 #include "attention.h"
 #include "moe.h"
+#include "quant.h"
 
 namespace openmimo {
 
@@ -61,8 +62,8 @@ class Model {
   Model(const ModelShape& shape, Kind kind, int threads, int num_slots, int num_pages, const char* instruction_set);
 
   const std::vector<TensorSlot>& tensors() const { return tensors_; }
-  bool takes_codes(const std::string& name);
-  void set(const std::string& name, const float* values, const std::vector<int>& shape);
+  int code_bits(const std::string& name) const;
+  void set(const std::string& name, WeightRows values, const std::vector<int>& shape);
   void set_codes(const std::string& name, const std::int8_t* codes, const float* scales,
                  const std::vector<int>& shape);
 

@@ -77,7 +77,7 @@ void gate_up(const Kernels& kernels, const Expert& expert, const Activations& x,
     const int row = rows.first + r;
     float* h = gate + static_cast<std::size_t>(row) * s.hidden.ld;
     kernels.silu_mul(h, up + static_cast<std::size_t>(r) * columns, s.weights[row], columns, h);
-    if (expert.down.kind == Kind::q8) s.hidden.quantize_columns(kernels, row, panel * kPanel, columns);
+    if (is_coded(expert.down.kind)) s.hidden.quantize_columns(kernels, row, panel * kPanel, columns);
   }
 }
 
@@ -125,7 +125,7 @@ void feed_forward(const Machine& machine, const RouterShape& shape, const FeedFo
   const Matrix& gate = ffn.experts[0].gate;
   const Matrix& down = ffn.experts[0].down;
   const int pairs = static_cast<int>(s.rows.size());
-  s.hidden.resize(pairs, gate.outs, down.kind == Kind::q8);
+  s.hidden.resize(pairs, gate.outs, is_coded(down.kind));
   s.up.resize(machine.pool->threads());
   const double work = static_cast<double>(pairs) * gate.outs * gate.ins;
 

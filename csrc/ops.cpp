@@ -21,7 +21,7 @@ void multiply(const Kernels& kernels, const Matrix& w, int first, int panels, co
   a.ins = w.padded_ins();
   a.x = x.x_buffer.data() + skip_x;
   a.x_ld = x.ld;
-  if (w.kind == Kind::q8) {
+  if (is_coded(w.kind)) {
     a.q = x.q_buffer.data() + skip_x;
     a.q_scale = x.scale_buffer.data() + skip_x / kGroup;
     a.q_offset = x.offset_buffer.data() + skip_x / kGroup;
@@ -36,6 +36,7 @@ void multiply(const Kernels& kernels, const Matrix& w, int first, int panels, co
     case Kind::f32: return kernels.matmul_f32(a);
     case Kind::bf16: return kernels.matmul_bf16(a);
     case Kind::q8: return kernels.matmul_q8(a);
+    case Kind::q4: return kernels.matmul_q4(a);
   }
 }
 

@@ -17,11 +17,29 @@ inline float from_bf16(std::uint16_t x) {
   return y;
 }
 
-// w[ins] -> row `out` of the matrix, rounded or quantised to its kind.
-void pack_row(const Matrix& matrix, int out, const float* w);
+// Weights [outs, ins] in one of the two types that checkpoints hold.
+struct WeightRows {
+  const float* f32 = nullptr;
+  const std::uint16_t* bf16 = nullptr;
+};
 
-// codes[ins], scales[ceil(ins / 32)] -> row `out` of a q8 matrix, unchanged.
-void pack_codes(const Matrix& matrix, int out, const std::int8_t* codes, const float* scales);
+// Part of a matrix: `count` rows from `first` on. Parts of different calls may share a panel, but not at the same time.
+struct RowRange {
+  int first = 0;
+  int count = 0;
+  int panels() const { return (first + count + kPanel - 1) / kPanel - first / kPanel; }
+};
+
+// The rows that lie in the range's panel number `panel` -> the matrix, rounded to its kind; w is row range.first.
+// False: a weight is NaN or infinite, and the kind has codes.
+bool pack_panel(const Kernels& kernels, const Matrix& matrix, RowRange range, int panel, WeightRows w);
+
+// codes[ins], scales[ceil(ins / 32)] -> row `out` of a q8 or q4 matrix, unchanged; scales are bf16 numbers.
+// False: a code does not fit a q4 matrix.
+bool pack_codes(const Matrix& matrix, int out, const std::int8_t* codes, const float* scales);
+
+// Row `out` of a q8 or q4 matrix -> codes[ins], scales[ceil(ins / 32)].
+void unpack_codes(const Matrix& matrix, int out, std::int8_t* codes, float* scales);
 
 // Row `out` of the matrix -> w[ins].
 void unpack_row(const Matrix& matrix, int out, float* w);

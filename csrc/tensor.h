@@ -12,7 +12,8 @@
 
 namespace openmimo {
 
-enum class Kind { f32, bf16, q8 };
+// Whether a weight is codes with group scales; its activations are then quantised too.
+constexpr bool is_coded(Kind kind) { return kind == Kind::q8 || kind == Kind::q4; }
 
 constexpr int round_up(int n, int step) { return (n + step - 1) / step * step; }
 
@@ -68,16 +69,18 @@ struct Matrix {
   std::byte* data = nullptr;
 
   int padded_ins() const { return kind == Kind::f32 ? ins : round_up(ins, kind == Kind::bf16 ? 2 : kGroup); }
+  int groups() const { return (ins + kGroup - 1) / kGroup; }
   int panels() const { return (outs + kPanel - 1) / kPanel; }
   std::size_t panel_bytes() const {
-    if (kind == Kind::q8) return padded_ins() / kGroup * kGroupBytes;
+    const std::size_t pairs = (groups() + 1) / 2;
+    if (is_coded(kind)) return pairs * (kind == Kind::q8 ? kPairBytesQ8 : kPairBytesQ4);
     return static_cast<std::size_t>(padded_ins()) * kPanel * (kind == Kind::f32 ? 4 : 2);
   }
   std::size_t bytes() const { return panels() * panel_bytes(); }
 };
 
-// Rows of activations [rows, width], each padded with zeros to a multiple of 32, and their int8 form where a q8 weight
-// reads them.
+// Rows of activations [rows, width], each padded with zeros to a multiple of 32, and their int8 form where a q8 or
+// q4 weight reads them.
 struct Activations {
   int ld = 0;
   Buffer<float> x_buffer;

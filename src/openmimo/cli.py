@@ -108,7 +108,7 @@ def _add_quantize(commands: Any) -> None:
 
 def _engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", help="checkpoint folder (default: the model in the package)")
-    parser.add_argument("--weights", choices=("f32", "bf16", "q8"), help="weight format (default: as stored)")
+    parser.add_argument("--weights", choices=("f32", "bf16", "q8", "q4"), help="weight format (default: as stored)")
     parser.add_argument("--threads", type=int, help="worker threads (default: the cores this process may use)")
     parser.add_argument("--mtp", default="auto", help="drafts a step: auto, off or 1..3 (default %(default)s)")
 

@@ -14,12 +14,12 @@ from openmimo.tokenizer import Tokenizer
 
 __all__ = ["load"]
 
-WEIGHTS = ("bf16", "f32", "q8")
+WEIGHTS = ("bf16", "f32", "q8", "q4")
 
 
 def load(
     folder: str | Path | None = None,
-    weights: Literal["bf16", "f32", "q8"] | None = None,
+    weights: Literal["bf16", "f32", "q8", "q4"] | None = None,
     threads: int | None = None,
     kv: Literal["bf16", "f32"] = "bf16",
     mtp: Literal["auto", "off"] | int = "auto",

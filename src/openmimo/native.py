@@ -2,6 +2,7 @@
 
 import os
 
+import ml_dtypes
 import numpy as np
 
 from openmimo import _native
@@ -13,9 +14,9 @@ from openmimo.errors import CheckpointError, ConfigError
 __all__ = ["NativeBackend", "WeightKind"]
 
 WeightKind = str
-"""How weights are kept in memory: "f32", "bf16" or "q8"."""
+"""How weights are kept in memory: "f32", "bf16", "q8" or "q4"."""
 
-_KINDS = ("f32", "bf16", "q8")
+_KINDS = ("f32", "bf16", "q8", "q4")
 
 
 class NativeBackend:
@@ -28,8 +29,9 @@ class NativeBackend:
 
     Args:
         checkpoint: an open checkpoint.
-        weights: "f32" (exact), "bf16", or "q8" (int8 codes with one scale for 32 inputs; activations are quantised
-            the same way). Keys and values are kept in float32 with "f32", else in bfloat16.
+        weights: "f32" (exact), "bf16", "q8" or "q4" (codes of 8 or 4 bits with one scale for 32 inputs;
+            activations are quantised to 8 bits the same way). Keys and values are kept in float32 with "f32", else
+            in bfloat16.
         threads: worker threads including the caller.
         num_slots: sequences whose window caches are kept at once.
         num_pages: pages of `PAGE_SIZE` positions in each global-attention cache.
@@ -170,15 +172,23 @@ def _load(model: _native.Model, checkpoint: Checkpoint) -> None:
     """One tensor at a time: the engine packs it and this process keeps no second copy."""
     for name in model.tensor_names():
         try:
-            codes = checkpoint.quantized(name) if model.takes_codes(name) else None
+            codes = checkpoint.quantized(name) if model.code_bits(name) == 8 else None
             if codes is not None:
                 model.set_codes(name, np.ascontiguousarray(codes[0]), np.ascontiguousarray(codes[1], np.float32))
             else:
-                model.set(name, np.ascontiguousarray(checkpoint.load(name), np.float32))
+                model.set(name, _plain(checkpoint, name))
         except CheckpointError:
             raise
         except ValueError as error:
             raise CheckpointError(f"{checkpoint.folder}: {error}") from error
+
+
+def _plain(checkpoint: Checkpoint, name: str) -> np.ndarray:
+    """A tensor as float32, or as the bits of its bf16 numbers if that is how it is stored: no copy is made then."""
+    stored = None if checkpoint.quantized(name) else checkpoint.stored(name)
+    if stored is not None and stored.dtype == ml_dtypes.bfloat16:
+        return np.ascontiguousarray(stored).view(np.uint16)
+    return np.ascontiguousarray(checkpoint.load(name), np.float32)
 
 
 def _arrays(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

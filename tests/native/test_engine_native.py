@@ -86,7 +86,7 @@ def test_five_requests_at_once_get_the_tokens_they_get_alone(open_engine, expect
         assert [handle.result(60).token_ids for handle in handles] == alone
 
 
-@pytest.mark.parametrize("weights", ["bf16", "q8"])
+@pytest.mark.parametrize("weights", ["bf16", "q8", "q4"])
 def test_smaller_number_formats_give_the_same_tokens_with_drafts_and_neighbours(open_engine, expected, weights):
     name = "mimo_v2_flash_tiny"
     ids = expected[name]["seq.input_ids"].tolist()
@@ -122,7 +122,7 @@ def test_logits_equal_the_oracle_however_they_are_chunked(open_engine, expected,
             np.testing.assert_allclose(logits, oracle, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("weights", ["f32", "bf16", "q8"])
+@pytest.mark.parametrize("weights", ["f32", "bf16", "q8", "q4"])
 def test_load_opens_a_folder_without_a_tokenizer(expected, weights):
     name = "mimo_v2_flash_tiny"
     prompt = expected[name]["greedy.prompt"].tolist()

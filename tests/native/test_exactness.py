@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from native_cases import FLASH, ISAS, SEVEN, Driver, logits, long_tokens, open_backend
 
-KINDS = ["f32", "bf16", "q8"]
+KINDS = ["f32", "bf16", "q8", "q4"]
 MODELS = [FLASH, SEVEN]
 TOKENS = long_tokens(150)  # beyond two pages, and far beyond the window of 8
 
@@ -105,9 +105,9 @@ def test_a_slot_and_its_pages_can_be_used_again():
 
 @pytest.mark.parametrize("weights", KINDS)
 def test_every_instruction_set_agrees_with_the_portable_one(weights, monkeypatch):
-    # Fused against separate multiply and add. In q8 an activation may round to the neighbouring code, which can even
+    # Fused against separate multiply and add. With codes an activation may round to the neighbour, which can even
     # change a row's experts, so a few rows in a hundred may differ; the kernels are held tightly in test_kernels.py.
-    tolerance, share = {"f32": (2e-5, 1.0), "bf16": (2e-3, 1.0), "q8": (6e-2, 0.97)}[weights]
+    tolerance, share = {"f32": (2e-5, 1.0), "bf16": (2e-3, 1.0), "q8": (6e-2, 0.97), "q4": (6e-2, 0.97)}[weights]
     got = {}
     for name in ISAS:
         monkeypatch.setenv("OPENMIMO_ISA", name)
