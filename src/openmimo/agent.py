@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from openmimo.chat import ChatFormat, Message, ReplyEvent, ToolCall
-from openmimo.engine.request import Delta, SamplingParams, Stats
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.request import Delta, Stats
 from openmimo.errors import OpenMiMoError, RequestError
 
 __all__ = [

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from openmimo.engine.engine import Engine
-from openmimo.engine.request import SamplingParams
+from openmimo.engine.params import SamplingParams
 
 __all__ = ["format_result", "measure", "processor"]
 

@@ -128,7 +128,7 @@ def _load(args: argparse.Namespace) -> Any:
 
 
 def _params(args: argparse.Namespace) -> Any:
-    from openmimo.engine.request import SamplingParams
+    from openmimo.engine.params import SamplingParams
 
     return SamplingParams(
         temperature=args.temperature, top_p=args.top_p, seed=args.seed, max_new_tokens=args.max_new_tokens

@@ -9,7 +9,8 @@ from typing import Any
 
 from openmimo.chat import Message
 from openmimo.engine.engine import Engine
-from openmimo.engine.request import Completion, SamplingParams
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.request import Completion
 from openmimo.environments.base import Environment, Split, Task
 from openmimo.environments.home import HomeEnvironment
 from openmimo.errors import RequestError

@@ -15,7 +15,7 @@ from openmimo.agent import (
     run_agent,
 )
 from openmimo.chat import Message
-from openmimo.engine.request import SamplingParams
+from openmimo.engine.params import SamplingParams
 from openmimo.environments.home import LiveHome
 
 __all__ = ["chat"]

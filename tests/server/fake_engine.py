@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from openmimo.chat import ChatFormat, Message, chat_template
 from openmimo.engine import Engine
-from openmimo.engine.request import Completion, Delta, SamplingParams, Stats, TokenLogprob
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.request import Completion, Delta, Stats, TokenLogprob
 from openmimo.environments.home import LiveHome
 from openmimo.errors import CapacityError
 from openmimo.server import create_app

@@ -1,6 +1,7 @@
 """Choosing tokens: filters against hand-worked distributions, randomness against chi-square."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,14 +64,46 @@ def test_min_p_is_relative_to_the_most_likely():
     assert distribution(LOGITS, min_p=1.0) == {2: 1.0}
 
 
-@pytest.mark.parametrize("size", [300, 5000])
-def test_top_p_over_a_large_vocabulary_equals_the_textbook_way(size):
-    logits = np.random.default_rng(size).normal(size=size).astype(np.float32) * 2
-    probs = np.exp(logits.astype(np.float64))
-    order = np.argsort(-probs)
-    for top_p in (0.05, 0.5, 0.9, 0.999):
-        count = int(np.searchsorted(np.cumsum(probs[order]), top_p * probs.sum())) + 1
-        assert set(distribution(logits, top_p=top_p)) == set(order[:count].tolist())
+def textbook(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
+    """The definition of the filters over a full sort, in float64; equals in the order of ids."""
+    order = np.argsort(-logits, kind="stable")[: top_k or None]
+    probs = np.exp((logits[order] - logits.max()) / np.float32(temperature)).astype(np.float64)
+    if top_p < 1:
+        num_kept = int((np.cumsum(probs) < top_p * probs.sum()).sum()) + 1
+        order, probs = order[:num_kept], probs[:num_kept]
+    is_kept = probs >= np.float32(min_p) * (min_p > 0)
+    return dict(zip(order[is_kept].tolist(), probs[is_kept] / probs[is_kept].sum(), strict=True))
+
+
+FILTERS = [
+    *({"top_p": top_p} for top_p in (1e-6, 0.05, 0.5, 0.9, 0.99, 0.9999)),
+    *({"top_p": 0.9, "temperature": temperature} for temperature in (0.1, 0.7, 1.5, 50)),
+    *({"top_k": top_k} for top_k in (1, 40, 1000, 3000, 10**6)),
+    {"min_p": 0.02},
+    {"top_k": 50, "top_p": 0.8},
+    {"top_k": 2000, "top_p": 0.95, "min_p": 0.001, "temperature": 1.3},
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+@pytest.mark.parametrize(("size", "spread"), [(300, 2), (5000, 0.1), (5000, 2), (5000, 6), (20_000, 3), (152_000, 4)])
+def test_filters_over_a_large_vocabulary_equal_the_textbook(size, spread, filters):
+    logits = np.random.default_rng(size).normal(size=size).astype(np.float32) * spread
+    logits[1::7] = logits[::7][: logits[1::7].size]  # equals, so that the order of ids matters
+    ids, probs = probabilities(logits, SamplingParams(**filters))
+    ids = np.arange(size) if ids is None else ids
+    expected = textbook(logits, **filters)
+    assert set(ids[probs > 0].tolist()) == set(expected)
+    largest = probs.astype(np.float64) / probs.sum(dtype=np.float64)
+    assert largest[probs > 0] == pytest.approx([expected[i] for i in ids[probs > 0].tolist()], rel=1e-6)
+
+
+def test_filters_over_many_equal_logits_keep_the_lowest_ids():
+    logits = np.zeros(10_000, np.float32)
+    assert set(distribution(logits, top_p=0.5)) == set(range(5000))
+    assert set(distribution(logits, top_k=700)) == set(range(700))
+    logits[5000:] = 1
+    assert set(distribution(logits, top_k=700)) == set(range(5000, 5700))
 
 
 @pytest.mark.parametrize("size", [1, 100, 128, 129, 1000])
@@ -166,8 +199,25 @@ def test_logprobs_ignore_temperature_and_list_the_best_first():
         ("stop", 5, "non-empty string"),
         ("stop", ["ok", ""], "non-empty string"),
         ("stop", ["x"] * 17, "at most 16"),
+        ("stop", "x" * 2**20, "a string of 1048576 characters; at most 256"),
+        ("stop", [["x"] * 10**6], "non-empty string"),
         ("ignore_eos", 1, "true or false"),
         ("logprobs", 21, "from 0 to 20"),
+        ("prompt_logprobs", -1, "from 0 to 20"),
+        ("repetition_penalty", 0, "from 0.01 to 100"),
+        ("repetition_penalty", math.inf, "from 0.01 to 100"),
+        ("presence_penalty", 2.1, "from -2 to 2"),
+        ("frequency_penalty", "1", "from -2 to 2"),
+        ("logit_bias", {5: 101}, "from -100 to 100"),
+        ("logit_bias", {5: math.nan}, "from -100 to 100"),
+        ("logit_bias", {-1: 1}, "token id, 0 or more"),
+        ("logit_bias", {"5": 1}, "token id, 0 or more"),
+        ("logit_bias", {True: 1}, "token id, 0 or more"),
+        ("logit_bias", [5], "map from token id"),
+        ("logit_bias", dict.fromkeys(range(10**6), 1), "1000000 entries; at most 1024"),
+        ("stop_token_ids", 5, "list of token ids"),
+        ("stop_token_ids", [-1], "0 or more"),
+        ("stop_token_ids", list(range(65)), "at most 64"),
     ],
 )
 def test_bad_parameters_are_named_with_their_range(field, value, allowed):
@@ -175,7 +225,23 @@ def test_bad_parameters_are_named_with_their_range(field, value, allowed):
         SamplingParams(**{field: value})
     assert caught.value.param == field
     assert str(caught.value).startswith(field)
+    assert len(str(caught.value)) < 200
 
 
 def test_one_stop_string_may_stand_alone():
     assert SamplingParams(stop="\n").stop == SamplingParams(stop=["\n"]).stop == ("\n",)
+
+
+def test_parameters_keep_their_places_and_can_be_copied_and_hashed():
+    params = SamplingParams(0.5, 0.9, 40, 0.1, 7, 3, ("x",), True, 2, logit_bias={9: 1.0, 4: -2}, stop_token_ids=[8])
+    assert (params.temperature, params.top_p, params.top_k, params.min_p, params.max_new_tokens) == (
+        0.5,
+        0.9,
+        40,
+        0.1,
+        7,
+    )
+    assert (params.seed, params.stop, params.ignore_eos, params.logprobs) == (3, ("x",), True, 2)
+    assert (params.logit_bias, params.stop_token_ids) == (((4, -2), (9, 1.0)), (8,))
+    assert replace(params, seed=3) == params
+    assert len({params, replace(params, seed=4)}) == 2

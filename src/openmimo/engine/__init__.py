@@ -1,7 +1,8 @@
 """Serving engine: continuous batching, paged caches, sampling and speculative decoding over any back end."""
 
 from openmimo.engine.engine import Engine, Prompt, find_eos_ids
-from openmimo.engine.request import Completion, Delta, DeltaStream, Handle, SamplingParams, Stats, TokenLogprob
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.request import Completion, Delta, DeltaStream, Handle, Stats, TokenLogprob
 
 __all__ = [
     "Completion",

@@ -13,7 +13,8 @@ import numpy as np
 from openmimo.batch import Backend
 from openmimo.chat import ChatFormat, Message
 from openmimo.config import ModelConfig
-from openmimo.engine.request import Completion, DeltaStream, Handle, Request, SamplingParams
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.request import Completion, DeltaStream, Handle, Request
 from openmimo.engine.text import TextStream
 from openmimo.engine.worker import Worker
 from openmimo.errors import CapacityError, CheckpointError, ConfigError, OpenMiMoError, RequestError
@@ -63,10 +64,10 @@ class Engine:
         self.config: ModelConfig = backend.config
         self.tokenizer = tokenizer
         self.chat = chat
-        num_ids = min(self.config.vocab_size, tokenizer.vocab_size) if tokenizer else self.config.vocab_size
+        self._num_ids = min(self.config.vocab_size, tokenizer.vocab_size) if tokenizer else self.config.vocab_size
         ends = frozenset(self.config.eos_token_ids if eos_ids is None else eos_ids)
         max_drafts = _max_drafts(mtp, self.config.num_mtp_layers)
-        self._worker = Worker(backend, num_ids, ends, max_drafts, mtp != "auto", prefill_rows)
+        self._worker = Worker(backend, self._num_ids, ends, max_drafts, mtp != "auto", prefill_rows)
         self.max_context = min(self.config.max_position_embeddings, self._worker.cache.max_positions)
         self._lock = threading.Lock()
         self._is_closed = False
@@ -140,6 +141,7 @@ class Engine:
         """
         if params.stop and self.tokenizer is None:
             raise RequestError("stop strings need a tokenizer.json in the checkpoint folder", param="stop")
+        params.check_token_ids(self._num_ids)
         ids = self._encode(prompt, tools)
         room = self.max_context - len(ids)
         if room < 1:

@@ -1,15 +1,16 @@
-"""What goes into the engine and what comes out: sampling parameters, completions, deltas, and a request's state."""
+"""What comes out of the engine: completions, deltas, handles; and the state of a request inside it."""
 
-import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from openmimo.errors import OpenMiMoError, RequestError
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.penalties import Penalties
+from openmimo.errors import OpenMiMoError
 
 if TYPE_CHECKING:
     from openmimo.engine.draft import HeadState
@@ -23,93 +24,19 @@ __all__ = [
     "Handle",
     "Output",
     "Request",
-    "SamplingParams",
     "Stats",
     "TokenLogprob",
 ]
 
 FinishReason = Literal["stop", "length", "cancelled"]
-MAX_TOP_LOGPROBS = 20
-MAX_STOP_STRINGS = 16
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How to choose tokens and when to stop.
-
-    Filters apply in this order, to the probabilities after temperature: top_k, top_p (over what top_k left), min_p.
-
-    Args:
-        temperature: 0 is greedy (highest logit, lowest id among equals); otherwise logits are divided by it.
-        top_p: keep the smallest set of most likely tokens that holds this much probability.
-        top_k: keep this many most likely tokens; 0 keeps all.
-        min_p: drop tokens less likely than min_p times the most likely one.
-        max_new_tokens: upper limit; lowered to the room that the context leaves.
-        seed: makes the tokens reproducible, whatever runs beside them and however many drafts are made;
-            None takes a fresh one.
-        stop: strings that end the text (left out of it).
-        ignore_eos: do not stop at end-of-sequence tokens.
-        logprobs: how many most likely tokens to report beside each chosen one; 0 reports nothing.
-    Raises:
-        RequestError: a value is outside its range; `param` names it.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    max_new_tokens: int = 256
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = False
-    logprobs: int = 0
-
-    def __post_init__(self) -> None:
-        _check_number("temperature", self.temperature, 0.0, 100.0)
-        _check_number("top_p", self.top_p, 0.0, 1.0, above=True)
-        _check_integer("top_k", self.top_k, 0, 2**31 - 1)
-        _check_number("min_p", self.min_p, 0.0, 1.0)
-        _check_integer("max_new_tokens", self.max_new_tokens, 1, 2**31 - 1)
-        if self.seed is not None:
-            _check_integer("seed", self.seed, -(2**63), 2**64 - 1)
-        if not isinstance(self.ignore_eos, bool):
-            raise RequestError(f"ignore_eos={self.ignore_eos!r} must be true or false", param="ignore_eos")
-        _check_integer("logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
-        object.__setattr__(self, "stop", _stop_strings(self.stop))
-
-    @property
-    def is_greedy(self) -> bool:
-        """Whether the most likely token is always taken."""
-        return self.temperature == 0
-
-
-def _check_number(name: str, value: Any, low: float, high: float, above: bool = False) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not low <= value <= high or (above and value == low):
-        bound = f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
-        raise RequestError(f"{name}={value!r} must be a number {bound}", param=name)
-
-
-def _check_integer(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RequestError(f"{name}={value!r} must be an integer from {low} to {high}", param=name)
-
-
-def _stop_strings(stop: object) -> tuple[str, ...]:
-    strings = (stop,) if isinstance(stop, str) else stop
-    if not isinstance(strings, tuple | list) or not all(isinstance(item, str) and item for item in strings):
-        raise RequestError(f"stop={stop!r} must be a non-empty string or a list of them", param="stop")
-    if len(strings) > MAX_STOP_STRINGS:
-        raise RequestError(f"stop has {len(strings)} strings; at most {MAX_STOP_STRINGS} are allowed", param="stop")
-    return tuple(strings)
 
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """Log-probabilities at one generated token, under the model itself (temperature 1, no filter).
+    """Log-probabilities at one token, under the model itself (temperature 1, no filter, no penalty).
 
     Attributes:
-        token_id: the chosen token.
+        token_id: the token.
         logprob: its natural-log probability.
         top: the most likely tokens with theirs, most likely first.
     """
@@ -178,8 +105,10 @@ class Completion:
         text: the generated text without end-of-sequence token and stop string; empty without a tokenizer.
         token_ids: every generated token, the one that ended it included.
         logprobs: one entry for each token, or None if not asked for.
-        finish_reason: "stop" (end of sequence or stop string), "length" or "cancelled".
+        finish_reason: "stop" (end of sequence, stop token or stop string), "length" or "cancelled".
         stats: counts and times.
+        prompt_logprobs: one entry for each token of the prompt, None for the first, which nothing predicts; or None
+            if not asked for.
     """
 
     text: str
@@ -187,6 +116,7 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] | None
     finish_reason: FinishReason
     stats: Stats
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
 
 
 class Request:
@@ -220,6 +150,8 @@ class Request:
         self.pages_1P = np.zeros((1, 0), np.int32)
         self.heads: HeadState | None = None
         self.text: TextStream | None = None
+        has_changes = params.has_penalties or params.logit_bias
+        self.penalties = Penalties(params, self.num_prompt) if has_changes else None
         self.output = Output()
 
     @property
@@ -239,6 +171,7 @@ class Output:
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprob | None] = field(default_factory=lambda: [None])
     text: list[str] = field(default_factory=list)
     logits: list[np.ndarray] = field(default_factory=list)
     head_logits: list[list[np.ndarray]] = field(default_factory=list)

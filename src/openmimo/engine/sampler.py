@@ -4,9 +4,12 @@ Randomness is a function of (seed, position) alone, so a token depends neither o
 it was verified as a draft.
 """
 
+import math
+
 import numpy as np
 
-from openmimo.engine.request import SamplingParams, TokenLogprob
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.request import TokenLogprob
 from openmimo.errors import OpenMiMoError
 
 __all__ = ["choose_greedy", "choose_token", "probabilities", "token_logprob", "uniform"]
@@ -14,6 +17,7 @@ __all__ = ["choose_greedy", "choose_token", "probabilities", "token_logprob", "u
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FEW = 256
+_COLUMNS = 1024
 _BLOCK = 128
 
 
@@ -77,39 +81,75 @@ def probabilities(logits_V: np.ndarray, params: SamplingParams) -> tuple[np.ndar
     if 0 < params.top_k < logits_V.size:
         ids = _top_k(logits_V, params.top_k)
         logits_V = logits_V[ids]
+    probs = logits_V - top
     with np.errstate(over="ignore", under="ignore"):
-        probs = np.exp((logits_V - top) / np.float32(params.temperature))
+        if params.temperature != 1:
+            probs /= np.float32(params.temperature)
+        np.exp(probs, out=probs)
     if params.top_p < 1.0:
-        kept = _top_p(probs, params.top_p)
-        ids, probs = kept if ids is None else ids[kept], probs[kept]
+        ids, probs = _top_p(ids, probs, params.top_p)
     if params.min_p > 0.0:  # the most likely token has probs == 1.0 here
-        kept = np.flatnonzero(probs >= params.min_p)
-        ids, probs = kept if ids is None else ids[kept], probs[kept]
+        ids, probs = _taken(ids, probs, np.flatnonzero(probs >= np.float32(params.min_p)))
     return ids, probs
+
+
+def _taken(ids: np.ndarray | None, probs: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return kept if ids is None else ids[kept], probs[kept]
+
+
+def _leaders(values: np.ndarray, count: int) -> np.ndarray:
+    """Indices, rising, of the `count` highest values and a few more; none left out is as high as any of them.
+
+    The values are laid in columns. As many columns as `count` have a maximum that reaches the count-th highest one, so
+    at least `count` values do. That takes one quick pass, where finding the count-th highest value takes many.
+    """
+    whole = values.size // _COLUMNS * _COLUMNS
+    if whole < 4 * _COLUMNS or count > _COLUMNS:
+        return np.arange(values.size)
+    maxima = values[:whole].reshape(-1, _COLUMNS).max(axis=0)
+    return np.flatnonzero(values >= np.partition(maxima, -count)[-count])
 
 
 def _top_k(values: np.ndarray, k: int) -> np.ndarray:
     """Indices of the k highest values; among equals the lowest indices stay."""
-    return _highest(values, np.partition(values, -k)[-k], k)
+    leaders = _leaders(values, k)
+    few = values[leaders]
+    lowest = np.partition(few, -k)[-k]
+    above = np.flatnonzero(few > lowest)
+    return leaders[np.concatenate((above, np.flatnonzero(few == lowest)[: k - above.size]))]
 
 
-def _highest(values: np.ndarray, lowest: float, k: int) -> np.ndarray:
-    """Indices of the k highest values, of which `lowest` is the last."""
-    above = np.flatnonzero(values > lowest)
-    return np.concatenate((above, np.flatnonzero(values == lowest)[: k - above.size]))
+def _top_p(ids: np.ndarray | None, probs: np.ndarray, top_p: float) -> tuple[np.ndarray | None, np.ndarray]:
+    """Leave the smallest set of highest entries that holds top_p of the total, the lowest ids among equals."""
+    total = float(probs.sum(dtype=np.float64))
+    target = top_p * total
+    leaders = _leaders(probs, _FEW)  # nearly always enough, and sorting all takes long
+    if leaders.size < probs.size and (held := float(probs[leaders].sum(dtype=np.float64))) >= target:
+        ids, probs = _taken(ids, probs, leaders)
+        total = held
+    rising = np.sort(probs)
+    num_dropped = _num_within(rising, total - target)
+    lowest = rising[num_dropped]
+    is_kept = probs >= lowest
+    num_extra = num_dropped - int(np.searchsorted(rising, lowest))  # equals of the lowest one that have to go
+    if num_extra:
+        is_kept[np.flatnonzero(probs == lowest)[-num_extra:]] = False
+    return ids, probs * is_kept
 
 
-def _top_p(probs: np.ndarray, top_p: float) -> np.ndarray:
-    """Indices of the smallest set of highest entries that holds top_p of the total."""
-    target = top_p * probs.sum(dtype=np.float64)
-    for count in (_FEW, probs.size):  # a few entries are enough for nearly every row, and sorting all is slow
-        few = np.partition(probs, -count)[-count:] if count < probs.size else probs
-        falling = np.sort(few)[::-1]
-        cumulative = np.cumsum(falling, dtype=np.float64)
-        if cumulative[-1] >= target:
-            break
-    count = min(int(np.searchsorted(cumulative, target)) + 1, falling.size)
-    return _highest(probs, falling[count - 1], count)
+def _num_within(rising: np.ndarray, budget: float) -> int:
+    """How many entries, from the first, hold no more than the budget together, one fewer than all of them at most.
+
+    Sums whole blocks first, which is much faster.
+    """
+    num_blocks = rising.size // _BLOCK
+    whole = rising[: num_blocks * _BLOCK].reshape(num_blocks, _BLOCK).sum(axis=1, dtype=np.float64)
+    sums = np.cumsum(whole)
+    block = int(np.searchsorted(sums, budget, side="right"))
+    before = sums[block - 1] if block else 0.0
+    within = np.cumsum(rising[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
+    count = block * _BLOCK + int(np.searchsorted(within, budget - before, side="right"))
+    return min(count, rising.size - 1)
 
 
 def _inverse_cdf(probs: np.ndarray, u: float) -> int:
@@ -148,16 +188,17 @@ def _mix(state: int) -> int:
 
 
 def token_logprob(logits_V: np.ndarray, token_id: int, num_top: int) -> TokenLogprob:
-    """Log-probability of a token and of the most likely ones, with neither temperature nor filters.
+    """Log-probability of a token and of the most likely ones, with neither temperature nor filters nor penalties.
 
     Args:
         logits_V: float32 [V].
-        token_id: the chosen token.
+        token_id: the token; one past the end can never be generated and has -inf.
         num_top: how many of the most likely tokens to report.
     Returns: the report.
     """
-    shifted = logits_V.astype(np.float64) - float(logits_V.max())
-    logprobs = shifted - np.log(np.exp(shifted).sum())
+    top = logits_V.max()
+    log_total = float(top) + math.log(np.exp(logits_V - top).sum(dtype=np.float64))
     ids = _top_k(logits_V, min(num_top, logits_V.size)) if num_top else np.zeros(0, np.int64)
-    ids = ids[np.lexsort((ids, -logprobs[ids]))]
-    return TokenLogprob(token_id, float(logprobs[token_id]), tuple((int(i), float(logprobs[i])) for i in ids))
+    ids = ids[np.lexsort((ids, -logits_V[ids]))].tolist()
+    logprob = float(logits_V[token_id]) - log_total if token_id < logits_V.size else -math.inf
+    return TokenLogprob(token_id, logprob, tuple((i, float(logits_V[i]) - log_total) for i in ids))

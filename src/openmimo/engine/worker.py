@@ -115,7 +115,7 @@ class Worker:
         requests = [*plan.decodes, *(request for request, _ in plan.prefills)]
         wanted = [_num_wanted(request, num_rows) for request, num_rows in zip(requests, rows, strict=True)]
         result = self._forward(requests, rows, wanted)
-        chosen = self._choose(requests, counts, wanted, result.logits_BV)
+        chosen = self._choose(requests, counts, rows, wanted, result.logits_BV)
         keep = [len(tokens) if row < len(counts) else rows[row] for row, tokens in enumerate(chosen)]
         self.backend.commit(np.array(keep, np.int32))
         start = 0
@@ -148,29 +148,31 @@ class Worker:
         return self.backend.forward(self._packer.pack(requests, tokens, firsts, None if is_all else wanted_rows))
 
     def _choose(
-        self, requests: list[Request], counts: list[int], wanted: list[int], logits_BV: np.ndarray
+        self, requests: list[Request], counts: list[int], rows: list[int], wanted: list[int], logits_BV: np.ndarray
     ) -> list[list[int]]:
         """New tokens of each request; none for a prompt that is not done. A request that cannot go on is failed."""
         logits_BV = logits_BV[:, : self.num_ids]
         greedy = choose_greedy(logits_BV) if any(request.params.is_greedy for request in requests) else []
         chosen, start = [], 0
-        for index, (request, num_wanted) in enumerate(zip(requests, wanted, strict=True)):
+        for index, (request, num_rows, num_wanted) in enumerate(zip(requests, rows, wanted, strict=True)):
             num_drafts = counts[index] if index < len(counts) else 0
-            if num_wanted == 0 or request.wants_all_logits:
-                chosen.append([])
-            else:
-                chosen.append(self._choose_for(request, num_drafts, logits_BV, greedy, start))
             start += num_wanted
+            if request.num_cached + num_rows < request.num_known or request.wants_all_logits:
+                chosen.append([])
+            else:  # the last rows: a prompt may want the logits of others too
+                chosen.append(self._choose_for(request, num_drafts, logits_BV, greedy, start - num_drafts - 1))
         return chosen
 
     def _choose_for(
         self, request: Request, num_drafts: int, logits_BV: np.ndarray, greedy: list[int], start: int
     ) -> list[int]:
         def choose(row: int) -> int:
-            logits_V = logits_BV[start + row]
-            if request.params.is_greedy:
+            logits_V, position = logits_BV[start + row], request.num_known + row
+            if request.penalties is not None:
+                logits_V = request.penalties.apply(logits_V, request.tokens_S, position)
+            elif request.params.is_greedy:
                 return check_finite(logits_V, greedy[start + row])
-            return choose_token(logits_V, request.params, request.seed, request.num_known + row)
+            return choose_token(logits_V, request.params, request.seed, position)
 
         drafts = request.tokens_S[request.num_known : request.num_known + num_drafts].tolist()
         try:
@@ -205,8 +207,12 @@ class Worker:
                 continue
             if request.wants_all_logits:
                 self._score(request, logits_WV)
-            elif tokens:
-                self._extend(request, tokens, logits_WV[:, : self.num_ids])
+                continue
+            if index >= len(counts) and request.params.prompt_logprobs:
+                self._score_prompt(request, logits_WV[:, : self.num_ids])
+            if tokens:
+                num_choices = counts[index] + 1 if index < len(counts) else 1
+                self._extend(request, tokens, logits_WV[-num_choices:, : self.num_ids])
             elif index >= len(counts):
                 self.drafter.catch_up(request)  # a chunk of the prompt: its trunk states would not fit beside the next
 
@@ -217,6 +223,13 @@ class Worker:
             request.output.logits.append(logits_WV[:num_rows].copy())
         if request.num_cached == request.num_prompt:
             self._finish(request, "length")
+
+    def _score_prompt(self, request: Request, logits_WV: np.ndarray) -> None:
+        """Report the log-probabilities of the prompt's tokens that the last rows predict."""
+        entries, first = request.output.prompt_logprobs, request.num_cached - logits_WV.shape[0]
+        for position in range(len(entries), min(request.num_cached + 1, request.num_prompt)):
+            token = int(request.tokens_S[position])
+            entries.append(token_logprob(logits_WV[position - 1 - first], token, request.params.prompt_logprobs))
 
     def _extend(self, request: Request, tokens: list[int], logits_WV: np.ndarray) -> None:
         """Append chosen tokens, up to one that ends the request."""
@@ -243,7 +256,7 @@ class Worker:
         output.deltas.put(delta)
 
     def _append_text(self, request: Request, token: int, text: list[str]) -> FinishReason | None:
-        if token in self.eos_ids and not request.params.ignore_eos:
+        if (token in self.eos_ids and not request.params.ignore_eos) or token in request.params.stop_token_ids:
             return "stop"
         if request.text is not None:
             text.append(request.text.push(token))
@@ -271,6 +284,7 @@ class Worker:
             logprobs=tuple(output.logprobs) if request.params.logprobs else None,
             finish_reason=reason,
             stats=stats,
+            prompt_logprobs=tuple(output.prompt_logprobs) if request.params.prompt_logprobs else None,
         )
         request.heads = None
         output.done.set()
@@ -312,6 +326,8 @@ class Worker:
 def _num_wanted(request: Request, num_rows: int) -> int:
     """Rows whose logits are needed: all while decoding or scoring, the last of the last chunk of a prompt."""
     if request.is_decoding or (request.wants_all_logits and not request.wants_head_logits):
+        return num_rows
+    if request.params.prompt_logprobs and len(request.output.prompt_logprobs) < request.num_prompt:
         return num_rows
     is_last = request.num_cached + num_rows == request.num_known
     return 1 if is_last and not request.wants_all_logits else 0
