@@ -152,7 +152,7 @@ void store_keys_values(const Machine& machine, const AttentionShape& shape, cons
     }
   };
   const int chunks = (total + kRowsPerStore - 1) / kRowsPerStore;
-  machine.pool->run(chunks, static_cast<double>(total) * ld * 8, [&](int chunk, int) {
+  machine.pool->run(chunks, static_cast<double>(total) * ld, [&](int chunk, int) {
     const int end = std::min(total, first_row_of_chunk(chunk + 1));
     auto view = std::upper_bound(views.begin(), views.end(), first_row_of_chunk(chunk),
                                  [](int row, const SequenceView& v) { return row < v.row + v.rows; });
@@ -178,7 +178,7 @@ void attend(const Machine& machine, const AttentionShape& shape, const float* si
               (last - cache.first_visible(last - 1));
     }
   const std::vector<Tile>& shared = tiles;
-  machine.pool->run(static_cast<int>(shared.size()), cost, [&](int chunk, int worker) {
+  machine.pool->run(static_cast<int>(shared.size()), cost / 30, [&](int chunk, int worker) {
     const Tile& tile = shared[chunk];
     const TileMemory m = tile_memory(shape, scratch[worker], tile.tokens * per_group);
     start_tile(shape, tile, sinks, qkv, ld, m);

@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "model.h"
@@ -277,6 +278,25 @@ void bind_testing(nb::module_& m) {
                         acc.shape(1)});
         },
         "isa"_a, "scores"_a, "lo"_a, "hi"_a, "top"_a, "total"_a, "acc"_a);
+  m.def("run_jobs",
+        [](int threads, int jobs, int chunks, int pause_us, int failing_chunk) {
+          // How often each chunk ran, all jobs together. Every second job runs in a pass.
+          nb::gil_scoped_release release;
+          Pool pool(threads);
+          std::vector<std::atomic<int>> runs(chunks);
+          for (int job = 0; job < jobs; ++job) {
+            std::optional<Pool::Pass> pass;
+            if (job % 2) pass.emplace(pool);
+            pool.run(chunks, 1e9, [&](int chunk, int worker) {
+              require(worker >= 0 && worker < threads, "no such worker");
+              ++runs[chunk];
+              require(chunk != failing_chunk, "this chunk fails");
+            });
+            if (pause_us) std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
+          }
+          return std::vector<int>(runs.begin(), runs.end());
+        },
+        "threads"_a, "jobs"_a, "chunks"_a, "pause_us"_a = 0, "failing_chunk"_a = -1);
   m.def("choose_experts",
         [](const RouterShape& shape, const In<float, 1>& logits, const In<float, 1>& correction) {
           require(logits.size() == static_cast<std::size_t>(shape.experts) && correction.size() == logits.size(),

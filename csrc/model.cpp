@@ -289,7 +289,7 @@ int Model::view_batch(const BatchView& b, std::vector<SequenceView>& views) {
 // token_ids[T] -> x[T, C]
 void Model::embed(const BatchView& b, Activations& x) {
   x.resize(b.tokens, shape_.hidden, false);
-  pool_.run(b.tokens, static_cast<double>(b.tokens) * shape_.hidden * 8,
+  pool_.run(b.tokens, b.tokens * shape_.hidden * kTimePerValue,
             [&](int t, int) { unpack_row(embedding_, b.token_ids[t], x.row(t)); });
 }
 
@@ -298,7 +298,7 @@ void Model::norm_rows(const Activations& x, const std::vector<float>& weight, Ac
                       bool with_codes) {
   y.resize(rows, shape_.hidden, with_codes);
   const int chunks = (rows + kRowsPerNorm - 1) / kRowsPerNorm;
-  pool_.run(chunks, static_cast<double>(rows) * shape_.hidden * 4, [&](int chunk, int) {
+  pool_.run(chunks, rows * shape_.hidden * kTimePerValue, [&](int chunk, int) {
     for (int r = chunk * kRowsPerNorm; r < std::min(rows, (chunk + 1) * kRowsPerNorm); ++r) {
       machine_.kernels->rms_norm(x.row(r), weight.data(), shape_.norm_eps, shape_.hidden, y.ld, y.row(r));
       if (with_codes) y.quantize_columns(*machine_.kernels, r, 0, y.ld);
@@ -323,19 +323,11 @@ void Model::run_layer(Layer& layer, const std::vector<SequenceView>& views, int 
   attend(machine_, a, a.has_sink ? layer.sinks.data() : nullptr, views, layer.cache, qkv, ld, w.attended.row(0),
          w.attended.ld, w.attention);
   if (with_codes)
-    pool_.run(rows, static_cast<double>(rows) * w.attended.ld * 4,
+    pool_.run(rows, rows * w.attended.ld * kTimePerValue,
               [&](int r, int) { w.attended.quantize_columns(*machine_.kernels, r, 0, w.attended.ld); });
   linear(machine_, layer.o, w.attended, {rows, 0, nullptr, nullptr}, w.x.row(0), w.x.ld, true);
 
   norm_rows(w.x, layer.ffn_norm, w.normed, rows, with_codes);
-  if (layer.shape.is_sparse) {
-    const std::size_t experts = shape_.router.experts;
-    w.ffn.logits.get(rows * static_cast<std::size_t>(layer.ffn.router.panels()) * kPanel);
-    w.ffn.scores.get(rows * 2 * experts);
-    w.ffn.chosen.get(rows * static_cast<std::size_t>(shape_.router.chosen));
-    pool_.run(rows, static_cast<double>(rows) * experts * (shape_.hidden + 20),
-              [&](int r, int) { route_row(machine_, shape_.router, layer.ffn, w.normed, r, w.ffn); });
-  }
   feed_forward(machine_, shape_.router, layer.ffn, w.normed, rows, w.x.row(0), w.x.ld, w.ffn);
 }
 
@@ -362,6 +354,7 @@ void Model::forward(const BatchView& b, float* logits, float* hidden) {
   views_.clear();  // a refused batch leaves nothing to commit
   check(b, any_pages_);
   const int blocks = view_batch(b, views_);
+  const Pool::Pass pass(pool_);
   embed(b, work_.x);
   for (Layer& layer : layers_) run_layer(layer, views_, blocks, b.tokens);
   const Activations* state = &work_.x;
@@ -425,6 +418,7 @@ void Model::draft(int k, const BatchView& b, const float* hidden, const std::int
       refuse("keep_N[" + std::to_string(n) + "] = " + std::to_string(keep[n]) +
              " is not a number of that sequence's rows");
   const int blocks = view_batch(b, draft_views_);
+  const Pool::Pass pass(pool_);
   join_inputs(head, b, draft_views_, hidden);
   linear(machine_, head.projection, work_.joined, {b.tokens, 0, nullptr, nullptr}, work_.x.row(0), work_.x.ld, false);
   run_layer(head.layer, draft_views_, blocks, b.tokens);

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kPanelsAtOnce = 4;  // 64 columns: whole int8 groups
 constexpr int kRowsAtOnce = 120;
+constexpr int kRowsPerChoice = 16;
 constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
 // Leaves only the experts of the `groups_kept` groups whose two best biased scores sum highest.
@@ -30,6 +31,25 @@ void keep_groups(const RouterShape& shape, float* biased) {
   std::sort(ranked.begin(), ranked.end());
   for (int k = shape.groups_kept; k < shape.groups; ++k)
     std::fill_n(biased + ranked[k].second * size, size, kExcluded);
+}
+
+// x[T, C] -> chosen[T, K], the logits in float32
+void route(const Machine& machine, const RouterShape& shape, const FeedForward& ffn, const Activations& x, int rows,
+           FeedForwardScratch& s) {
+  const std::size_t ld = static_cast<std::size_t>(ffn.router.panels()) * kPanel;
+  const float* logits = s.logits.get(rows * ld);
+  Choice* chosen = s.chosen.get(static_cast<std::size_t>(rows) * shape.chosen);
+  s.scores.resize(machine.pool->threads());
+  for (auto& scores : s.scores) scores.resize(2 * shape.experts);
+  linear(machine, ffn.router, x, {rows, 0, nullptr, nullptr}, s.logits.data(), ld, false);
+  const int chunks = (rows + kRowsPerChoice - 1) / kRowsPerChoice;
+  const double time = static_cast<double>(rows) * shape.experts * (shape.chosen + 8);
+  machine.pool->run(chunks, time, [&](int chunk, int worker) {
+    float* scores = s.scores[worker].data();
+    for (int r = chunk * kRowsPerChoice; r < std::min(rows, (chunk + 1) * kRowsPerChoice); ++r)
+      choose_experts(shape, logits + r * ld, ffn.correction.data(), scores, scores + shape.experts,
+                     chosen + static_cast<std::size_t>(r) * shape.chosen);
+  });
 }
 
 // Counting sort of the chosen (token, expert) pairs by expert; tokens stay in order.
@@ -103,21 +123,11 @@ void choose_experts(const RouterShape& shape, const float* logits, const float* 
   for (int k = 0; k < shape.chosen; ++k) chosen[k].weight *= factor;
 }
 
-void route_row(const Machine& machine, const RouterShape& shape, const FeedForward& ffn, const Activations& x, int r,
-               FeedForwardScratch& s) {
-  const std::size_t ld = ffn.router.panels() * kPanel;
-  float* logits = s.logits.data() + r * ld;
-  multiply(*machine.kernels, ffn.router, 0, ffn.router.panels(), x, Rows{1, r, nullptr, nullptr}, s.logits.data(), ld,
-           false);
-  float* scores = s.scores.data() + static_cast<std::size_t>(r) * 2 * shape.experts;
-  choose_experts(shape, logits, ffn.correction.data(), scores, scores + shape.experts,
-                 s.chosen.data() + static_cast<std::size_t>(r) * shape.chosen);
-}
-
 void feed_forward(const Machine& machine, const RouterShape& shape, const FeedForward& ffn, const Activations& x,
                   int rows, float* y, std::size_t y_ld, FeedForwardScratch& s) {
   const bool routed = ffn.router.outs > 0;
   if (routed) {
+    route(machine, shape, ffn, x, rows, s);
     group_by_expert(shape, rows, s);
   } else {
     group_dense(rows, s);
@@ -127,7 +137,6 @@ void feed_forward(const Machine& machine, const RouterShape& shape, const FeedFo
   const int pairs = static_cast<int>(s.rows.size());
   s.hidden.resize(pairs, gate.outs, is_coded(down.kind));
   s.up.resize(machine.pool->threads());
-  const double work = static_cast<double>(pairs) * gate.outs * gate.ins;
 
   // The longest list of rows decides how many bands each expert is cut into; short experts leave some empty.
   int longest = 0;
@@ -135,7 +144,8 @@ void feed_forward(const Machine& machine, const RouterShape& shape, const FeedFo
   const int bands = (longest + kRowsAtOnce - 1) / kRowsAtOnce;
   const int columns = (gate.panels() + kPanelsAtOnce - 1) / kPanelsAtOnce;
   const int num_active = static_cast<int>(s.active.size());
-  machine.pool->run(num_active * columns * bands, 2 * work, [&](int chunk, int worker) {
+  const double rows_each = static_cast<double>(pairs) / num_active;
+  machine.pool->run(num_active * columns * bands, 2 * num_active * product_time(gate, rows_each), [&](int chunk, int worker) {
     const int e = s.active[chunk / columns / bands];
     const int first = s.begin[e] + chunk % bands * kRowsAtOnce;
     const Rows part{std::min(kRowsAtOnce, s.begin[e + 1] - first), first, nullptr, nullptr};
@@ -145,7 +155,7 @@ void feed_forward(const Machine& machine, const RouterShape& shape, const FeedFo
 
   // A chunk owns its columns of y for all rows, and experts come in rising order: every sum has a fixed order.
   const int out_columns = (down.panels() + kPanelsAtOnce - 1) / kPanelsAtOnce;
-  machine.pool->run(out_columns, work, [&](int chunk, int) {
+  machine.pool->run(out_columns, num_active * product_time(down, rows_each), [&](int chunk, int) {
     const int panel = chunk * kPanelsAtOnce, panels = std::min(kPanelsAtOnce, down.panels() - panel);
     for (const int e : s.active)
       multiply(*machine.kernels, ffn.experts[e].down, panel, panels, s.hidden,

@@ -34,7 +34,8 @@ void choose_experts(const RouterShape& shape, const float* logits, const float* 
 
 // Work arrays of a feed-forward pass, kept between calls.
 struct FeedForwardScratch {
-  Buffer<float> logits, scores;         // [T, E], [T, 2 E]
+  Buffer<float> logits;                 // [T, E padded to panels]
+  std::vector<std::vector<float>> scores;  // [2 E] per worker
   Buffer<Choice> chosen;                // [T, K]
   std::vector<std::int32_t> begin;      // [E + 1], where each expert's rows start
   std::vector<std::int32_t> active;     // experts that have rows
@@ -44,11 +45,7 @@ struct FeedForwardScratch {
   std::vector<Buffer<float>> up;        // per worker
 };
 
-// Router logits and choice of row r; x holds the normed activations.
-void route_row(const Machine& machine, const RouterShape& shape, const FeedForward& ffn, const Activations& x, int r,
-               FeedForwardScratch& scratch);
-
-// y[T, C] += the network(s) of x[T, C]. Routed networks need route_row of every row first.
+// y[T, C] += the network(s) of x[T, C]
 void feed_forward(const Machine& machine, const RouterShape& shape, const FeedForward& ffn, const Activations& x,
                   int rows, float* y, std::size_t y_ld, FeedForwardScratch& scratch);
 

@@ -42,12 +42,12 @@ void multiply(const Kernels& kernels, const Matrix& w, int first, int panels, co
 
 void linear(const Machine& machine, const Matrix& w, const Activations& x, const Rows& rows, float* y,
             std::size_t y_ld, bool add) {
-  const int columns = (w.panels() + kPanelsAtOnce - 1) / kPanelsAtOnce;
+  const int at_once = w.panels() < 2 * kPanelsAtOnce * machine.pool->threads() ? 1 : kPanelsAtOnce;
+  const int columns = (w.panels() + at_once - 1) / at_once;
   const int bands = (rows.count + kRowsAtOnce - 1) / kRowsAtOnce;
-  const double cost = static_cast<double>(rows.count) * w.outs * w.ins;
-  machine.pool->run(columns * bands, cost, [&](int chunk, int) {
-    const int panel = chunk % columns * kPanelsAtOnce, row = chunk / columns * kRowsAtOnce;
-    const int panels = std::min(kPanelsAtOnce, w.panels() - panel);
+  machine.pool->run(columns * bands, product_time(w, rows.count), [&](int chunk, int) {
+    const int panel = chunk % columns * at_once, row = chunk / columns * kRowsAtOnce;
+    const int panels = std::min(at_once, w.panels() - panel);
     const Rows band{std::min(kRowsAtOnce, rows.count - row), rows.first + row, rows.in, rows.out};
     multiply(*machine.kernels, w, panel, panels, x, band, y + static_cast<std::size_t>(panel) * kPanel, y_ld, add);
   });

@@ -1,11 +1,19 @@
 // Products of activations with a weight, and rotary positions.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "tensor.h"
 #include "threads.h"
 
 namespace openmimo {
+
+// Roughly what one thread needs for x[rows, ins] * w^T, in nanoseconds: its weights' way from the cache or its sums.
+inline double product_time(const Matrix& w, double rows) {
+  return std::max(static_cast<double>(w.bytes()) / 20, rows * w.outs * w.ins / 100);
+}
+// The same for loops over rows of activations.
+constexpr double kTimePerValue = 0.5;
 
 // What every layer works with: the function table and the workers.
 struct Machine {
