@@ -8,8 +8,6 @@ __all__ = ["Cache"]
 class Cache:
     """Free lists of pages and slots, and who owns the rest.
 
-    A request reserves everything it can ever need when it is admitted, so nothing is taken back half-way.
-
     Args:
         num_slots: window-cache slots of the back end.
         num_pages: pages of the back end.
@@ -29,19 +27,24 @@ class Cache:
         """Longest sequence that fits when nothing else runs."""
         return self.num_pages * self.page_size
 
+    @property
+    def num_free_slots(self) -> int:
+        """Slots that nobody owns."""
+        return len(self._free_slots)
+
     def pages_for(self, num_positions: int) -> int:
         """Pages that hold this many positions."""
         return -(-num_positions // self.page_size)
 
-    def has_room(self, num_positions: int) -> bool:
-        """Whether `reserve` would succeed now."""
-        return bool(self._free_slots) and self.pages_for(num_positions) <= len(self._free_pages)
+    def has_room(self, num_positions: int, spare: int = 0) -> bool:
+        """Whether `reserve` would succeed now and leave that many spare pages free."""
+        return bool(self._free_slots) and self.pages_for(num_positions) + spare <= len(self._free_pages)
 
     def reserve(self, num_positions: int) -> tuple[int, list[int]]:
         """Take a slot and enough pages.
 
         Args:
-            num_positions: length that the sequence may reach.
+            num_positions: length of the sequence.
         Returns: the slot, and the pages in order of position.
         """
         assert self.has_room(num_positions)
@@ -49,6 +52,21 @@ class Cache:
         pages = [self._free_pages.pop() for _ in range(self.pages_for(num_positions))]
         self._owned[slot] = pages
         return slot, pages
+
+    def extend(self, slot: int, num_positions: int) -> list[int] | None:
+        """Take more pages for a slot.
+
+        Args:
+            slot: an owned one.
+            num_positions: length that the sequence has now.
+        Returns: all of its pages in order of position, or None if there are not enough; then nothing was taken.
+        """
+        pages = self._owned[slot]
+        num_missing = self.pages_for(num_positions) - len(pages)
+        if num_missing > len(self._free_pages):
+            return None
+        pages.extend(self._free_pages.pop() for _ in range(num_missing))
+        return pages
 
     def release(self, slot: int) -> None:
         """Give a slot and its pages back."""

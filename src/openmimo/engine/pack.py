@@ -17,7 +17,7 @@ class Packer:
     """Builds batches; remembers the page table of the last set of requests, which rarely changes between steps."""
 
     def __init__(self) -> None:
-        self._requests: list[Request] = []
+        self._tables_of: list[np.ndarray] = []
         self._slots_N = _NO_ROWS
         self._pages_NP = np.zeros((0, 0), np.int32)
 
@@ -51,13 +51,14 @@ class Packer:
         )
 
     def _tables(self, requests: list[Request]) -> tuple[np.ndarray, np.ndarray]:
-        if requests != self._requests:
+        tables = [request.pages_1P for request in requests]  # a request that grows or starts over gets a new one
+        if len(tables) != len(self._tables_of) or any(a is not b for a, b in zip(tables, self._tables_of, strict=True)):
             width = max(request.pages_1P.shape[1] for request in requests)
             self._pages_NP = np.full((len(requests), width), -1, np.int32)
             for row, request in zip(self._pages_NP, requests, strict=True):
                 row[: request.pages_1P.shape[1]] = request.pages_1P[0]
             self._slots_N = np.concatenate([request.slot_1 for request in requests])
-            self._requests = requests
+            self._tables_of = tables
         return self._slots_N, self._pages_NP
 
 

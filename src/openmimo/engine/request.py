@@ -142,9 +142,12 @@ class Request:
         self.tokens_S = np.zeros(self.max_tokens, np.int32)
         self.tokens_S[: self.num_prompt] = prompt_ids
         self.num_known = self.num_prompt
+        self.num_to_prefill = self.num_prompt
         self.num_cached = 0
         self.wants_all_logits = wants_all_logits
         self.wants_head_logits = wants_head_logits
+        self.arrival = 0
+        self.num_overtaken = 0
         self.slot = -1
         self.slot_1 = np.zeros(1, np.int32)
         self.pages_1P = np.zeros((1, 0), np.int32)
@@ -156,13 +159,29 @@ class Request:
 
     @property
     def is_decoding(self) -> bool:
-        """The prompt is done and a chosen token waits to be run."""
-        return self.num_known > self.num_prompt
+        """What was known at the start is done and a chosen token waits to be run."""
+        return self.num_known > self.num_to_prefill
 
     @property
     def num_new(self) -> int:
         """Tokens generated so far."""
         return self.num_known - self.num_prompt
+
+    def take(self, slot: int, pages: list[int]) -> None:
+        """Use a slot and pages, in order of position."""
+        self.slot = slot
+        self.slot_1 = np.array([slot], np.int32)
+        self.pages_1P = np.array([pages], np.int32)
+
+    def start_over(self) -> None:
+        """Forget what was computed, but not what was said; that is run again like a prompt."""
+        self.num_to_prefill = self.num_known
+        self.num_cached = 0
+        self.slot = -1
+        self.heads = None
+        self.output.logits.clear()
+        for logits in self.output.head_logits:
+            logits.clear()
 
 
 @dataclass

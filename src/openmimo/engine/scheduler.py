@@ -1,14 +1,26 @@
 """Which requests run in this step, and how many rows of each. Plain integers, no arrays."""
 
-from collections import deque
+from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from operator import attrgetter
 
 from openmimo.engine.cache import Cache
 from openmimo.engine.request import Request
 
 __all__ = ["Plan", "Scheduler"]
+
+MAX_OVERTAKEN = 16
+"""Requests that may pass one that does not fit yet; then the line waits for it."""
+
+LOOK_AHEAD = 32
+"""How far down the line admission looks for requests that fit."""
+
+LONG_STEP_S = 0.25
+"""A step that makes a running reply wait longer than this gets fewer prompt rows."""
+
+FEWEST_ROWS = 32
+"""Prompt rows that a step has even so: fewer would read all weights for hardly any progress."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +37,28 @@ class Plan:
 
 
 class Scheduler:
-    """Waiting line (first come, first served) and running set.
+    """Waiting line and running set, both in the order of arrival.
+
+    Pages are taken as positions come. When none is left for a running reply, the latest arrival gives all of its own
+    back and waits again; what it said is kept and will be run again like a prompt. The first arrival always goes on,
+    and alone it has pages enough, so every request comes to its end.
 
     Args:
-        cache: where admitted requests take their slot and pages.
-        prefill_rows: most prompt rows in one step, over all requests, so that decoding ones are never held up long.
+        cache: where running requests have their slot and pages.
+        prefill_rows: most prompt rows in one step, over all requests.
+        max_drafts: rows that a reply may run beside its last token.
+    Attributes:
+        rows_beside: most prompt rows in a step that replies wait for; follows the measured times of such steps.
     """
 
-    def __init__(self, cache: Cache, prefill_rows: int):
+    def __init__(self, cache: Cache, prefill_rows: int, max_drafts: int = 0):
         self.cache = cache
         self.prefill_rows = prefill_rows
-        self.waiting: deque[Request] = deque()
+        self.max_drafts = max_drafts
+        self.rows_beside = prefill_rows
+        self.waiting: list[Request] = []
         self.running: list[Request] = []
+        self._num_arrived = 0
 
     @property
     def is_idle(self) -> bool:
@@ -45,6 +67,8 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Put a request at the end of the waiting line."""
+        request.arrival = self._num_arrived
+        self._num_arrived += 1
         self.waiting.append(request)
 
     def remove(self, request: Request) -> None:
@@ -55,32 +79,98 @@ class Scheduler:
         elif request in self.waiting:
             self.waiting.remove(request)
 
+    def grow(self) -> None:
+        """Give every running reply the pages of its next rows, taking them from the latest arrivals if need be."""
+        for request in [request for request in self.running if request.is_decoding]:
+            num_positions = min(request.num_known + self.max_drafts, request.max_tokens)
+            while request in self.running and not self._extend(request, num_positions):
+                self._send_back(self.running[-1])
+
     def admit(self) -> list[Request]:
-        """Admit from the front of the line while slots and pages last.
+        """Admit requests that fit, in the order of arrival.
+
+        One that does not fit yet may be passed by later ones, but only so often; then they wait for it. A page stays
+        free for each running request, so that it is not sent back at once.
 
         Returns: the requests admitted now.
         """
-        admitted = []
-        while self.waiting and self.cache.has_room(self.waiting[0].max_tokens):
-            request = self.waiting.popleft()
-            request.slot, pages = self.cache.reserve(request.max_tokens)
-            request.slot_1 = np.array([request.slot], np.int32)
-            request.pages_1P = np.array([pages], np.int32)
-            self.running.append(request)
-            admitted.append(request)
+        admitted, passed = [], []
+        for request in self.waiting[:LOOK_AHEAD]:
+            num_positions = min(request.num_known + 1, request.max_tokens)
+            if self.cache.has_room(num_positions, spare=len(self.running) + len(admitted)):
+                request.take(*self.cache.reserve(num_positions))
+                admitted.append(request)
+                for earlier in passed:
+                    earlier.num_overtaken += 1
+            elif self.cache.num_free_slots == 0 or request.num_overtaken >= MAX_OVERTAKEN:
+                break
+            else:
+                passed.append(request)
+        for request in admitted:
+            self.waiting.remove(request)
+            insort(self.running, request, key=_ARRIVAL)
         return admitted
 
     def plan(self) -> Plan:
-        """Choose the rows of the next step; oldest requests first.
+        """Choose the rows of the next step.
 
-        Returns: every decoding request, and prompt chunks that share `prefill_rows`.
+        Returns: every decoding request, and prompt chunks that share the rows a step may have.
         """
-        decodes, prefills, room = [], [], self.prefill_rows
-        for request in self.running:
-            if request.is_decoding:
-                decodes.append(request)
-            elif room:
-                num_rows = min(request.num_known - request.num_cached, room)
-                room -= num_rows
-                prefills.append((request, num_rows))
-        return Plan(decodes, prefills)
+        decodes = [request for request in self.running if request.is_decoding]
+        prompts = [request for request in self.running if not request.is_decoding]
+        rows = _share([request.num_known - request.num_cached for request in prompts], self._room(bool(decodes)))
+        return Plan(decodes, [(request, count) for request, count in zip(prompts, rows, strict=True) if count])
+
+    def saw_step(self, plan: Plan, seconds: float) -> None:
+        """Learn how long replies had to wait for prompt rows.
+
+        Args:
+            plan: the step.
+            seconds: how long it took.
+        """
+        num_rows, room = sum(count for _, count in plan.prefills), self._room(True)
+        if not plan.decodes or num_rows <= room // 2:
+            return
+        if seconds > LONG_STEP_S:
+            self.rows_beside = max(room // 2, FEWEST_ROWS)
+        elif seconds < LONG_STEP_S / 3:
+            self.rows_beside = room * 2
+
+    def _room(self, has_decodes: bool) -> int:
+        return min(self.rows_beside, self.prefill_rows) if has_decodes else self.prefill_rows
+
+    def _extend(self, request: Request, num_positions: int) -> bool:
+        """Give a running request pages up to a length; False if there are not enough."""
+        if self.cache.pages_for(num_positions) > request.pages_1P.shape[1]:
+            pages = self.cache.extend(request.slot, num_positions)
+            if pages is None:
+                return False
+            request.take(request.slot, pages)
+        return True
+
+    def _send_back(self, request: Request) -> None:
+        self.running.remove(request)
+        self.cache.release(request.slot)
+        request.start_over()
+        insort(self.waiting, request, key=_ARRIVAL)
+
+
+_ARRIVAL = attrgetter("arrival")
+
+
+def _share(wanted: Sequence[int], room: int) -> list[int]:
+    """Share rows out among prompts, given in the order of arrival.
+
+    Half goes to the first, which therefore runs at half speed at least; then it is the next one's turn to be first. The
+    other half goes to whoever is done soonest, so that a short prompt does not wait for a long one.
+    """
+    if not wanted:
+        return []
+    rows = [0] * len(wanted)
+    rows[0] = min(wanted[0], -(-room // 2))
+    room -= rows[0]
+    for index in sorted(range(len(wanted)), key=wanted.__getitem__):
+        more = min(wanted[index] - rows[index], room)
+        rows[index] += more
+        room -= more
+    return rows

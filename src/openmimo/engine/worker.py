@@ -51,7 +51,7 @@ class Worker:
         self.eos_ids = eos_ids
         self.max_drafts = max_drafts
         self.cache = Cache(backend.num_slots, backend.num_pages, PAGE_SIZE)
-        self.scheduler = Scheduler(self.cache, prefill_rows)
+        self.scheduler = Scheduler(self.cache, prefill_rows, max_drafts)
         self.drafter = Drafter(backend, num_ids, max_drafts, prefill_rows)
         self.controller = DraftController(max_drafts, is_fixed)
         self.inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
@@ -92,8 +92,9 @@ class Worker:
     def step(self) -> None:
         """Admit what fits and run one step of everything that runs. Failures end requests, never the loop."""
         try:
+            self.scheduler.grow()
             for request in self.scheduler.admit():
-                request.output.start_s = time.perf_counter()
+                request.output.start_s = request.output.start_s or time.perf_counter()
                 self.drafter.start(request)
             self._run(self.scheduler.plan())
         except Exception as error:  # whatever it is, the requests must hear of it and the loop must go on
@@ -125,6 +126,7 @@ class Worker:
             start += num_rows
         if is_ordinary and not self.drafter.is_behind:
             self.controller.saw_step(len(counts), max(counts), time.perf_counter() - begin_s)
+        self.scheduler.saw_step(plan, time.perf_counter() - begin_s)
         self._hand_out(requests, counts, wanted, chosen, result.logits_BV)
 
     def _catch_up(self, decodes: Sequence[Request]) -> bool:
@@ -180,7 +182,7 @@ class Worker:
         except OpenMiMoError as error:
             self._fail(request, error)
             return []
-        if request.is_decoding:
+        if request.num_new:
             self._note_round(request, drafts, len(tokens) - 1)
         return tokens
 
@@ -234,7 +236,7 @@ class Worker:
     def _extend(self, request: Request, tokens: list[int], logits_WV: np.ndarray) -> None:
         """Append chosen tokens, up to one that ends the request."""
         output, text, new, reason = request.output, [], [], None
-        if not request.is_decoding:
+        if request.num_new == 0:
             output.first_token_s = time.perf_counter()
         for token in tokens:
             request.tokens_S[request.num_known] = token
