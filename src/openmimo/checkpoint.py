@@ -5,26 +5,27 @@ tokenizer.json and tokenizer_config.json.
 """
 
 import json
+import math
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from openmimo.config import LayerConfig, ModelConfig, TrunkState, WindowReading, read_config
+from openmimo.config import ModelConfig, TrunkState, WindowReading, read_config
 from openmimo.errors import CheckpointError
-from openmimo.q8 import GROUP_SIZE, dequantize_q8, unpack_q8
-from openmimo.tensorfile import NAMES, TensorFile, write_tensors
+from openmimo.formats import Quantized, count_nonfinite
+from openmimo.names import LAYER_NAME, MTP_NAME, tensor_shapes
+from openmimo.storage import Packed, Part, Plain, Storage, find_storage
+from openmimo.tensorfile import TensorFile, write_tensors
 
-__all__ = ["Checkpoint", "default_model_path", "make_durable", "mtp_prefix", "save_checkpoint", "tensor_shapes"]
+__all__ = ["Checkpoint", "default_model_path", "make_durable", "save_checkpoint"]
 
 INDEX = "model.safetensors.index.json"
-FLOATS = ("F32", "F16", "BF16")
-MTP_NAME = re.compile(r"model\.(?:mtp\.layers|mtp_layers)\.(\d{1,3})\.")
 
 
 def default_model_path() -> Path:
@@ -33,101 +34,6 @@ def default_model_path() -> Path:
     Returns: its checkpoint folder.
     """
     return Path(__file__).parent / "weights" / "default"
-
-
-# The one table of published names.
-
-
-def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """List every tensor of a model under its published name.
-
-    Args:
-        config: the model's shape.
-    Returns: name to shape, trunk first; `lm_head.weight` is listed even if it is the embedding (tie_word_embeddings).
-    """
-    hidden = config.hidden_size
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config.vocab_size, hidden)}
-    for index, layer in enumerate(config.layers):
-        prefix = f"model.layers.{index}."
-        shapes |= _norms(prefix, hidden, "input_layernorm", "post_attention_layernorm")
-        shapes |= _attention(prefix, layer, config)
-        shapes |= _experts(prefix, config) if layer.is_sparse else _mlp(prefix, config)
-    shapes |= {"model.norm.weight": (hidden,), "lm_head.weight": (config.vocab_size, hidden)}
-    for head in range(config.num_mtp_layers):
-        shapes |= _mtp(mtp_prefix(config, head), config)
-    return shapes
-
-
-def mtp_prefix(config: ModelConfig, head: int) -> str:
-    """Say where one multi-token-prediction block lies.
-
-    Args:
-        config: the model's shape.
-        head: 0-based.
-    Returns: the beginning of its tensors' names.
-    """
-    return f"model.mtp.layers.{head}." if config.family == "v2" else f"model.mtp_layers.{head}."
-
-
-def _norms(prefix: str, hidden: int, *names: str) -> dict[str, tuple[int, ...]]:
-    return {f"{prefix}{name}.weight": (hidden,) for name in names}
-
-
-def _attention(prefix: str, layer: LayerConfig, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    hidden, prefix = config.hidden_size, prefix + "self_attn."
-    rows = {
-        "q": layer.num_attention_heads * layer.head_dim,
-        "k": layer.num_key_value_heads * layer.head_dim,
-        "v": layer.num_key_value_heads * layer.v_head_dim,
-    }
-    shapes: dict[str, tuple[int, ...]] = {f"{prefix}{name}_proj.weight": (rows[name], hidden) for name in rows}
-    if config.attention_bias:
-        shapes |= {f"{prefix}{name}_proj.bias": (rows[name],) for name in rows}
-    shapes[f"{prefix}o_proj.weight"] = (hidden, layer.num_attention_heads * layer.v_head_dim)
-    if layer.has_sink:
-        shapes[f"{prefix}attention_sink_bias"] = (layer.num_attention_heads,)
-    return shapes
-
-
-def _gated(prefix: str, hidden: int, inner: int) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{prefix}gate_proj.weight": (inner, hidden),
-        f"{prefix}up_proj.weight": (inner, hidden),
-        f"{prefix}down_proj.weight": (hidden, inner),
-    }
-
-
-def _mlp(prefix: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    return _gated(f"{prefix}mlp.", config.hidden_size, config.intermediate_size)
-
-
-def _experts(prefix: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    num_experts, hidden = config.n_routed_experts, config.hidden_size
-    shapes: dict[str, tuple[int, ...]] = {
-        f"{prefix}mlp.gate.weight": (num_experts, hidden),
-        f"{prefix}mlp.gate.e_score_correction_bias": (num_experts,),
-    }
-    for expert in range(num_experts):
-        shapes |= _gated(f"{prefix}mlp.experts.{expert}.", hidden, config.moe_intermediate_size)
-    return shapes
-
-
-def _mtp(prefix: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    hidden = config.hidden_size
-    if config.family == "v2":
-        norms = ("enorm", "hnorm", "input_layernorm", "pre_mlp_layernorm", "final_layernorm")
-        projection = "eh_proj"
-    else:
-        norms = (
-            "token_layernorm",
-            "hidden_layernorm",
-            "input_layernorm",
-            "post_attention_layernorm",
-            "final_layernorm",
-        )
-        projection = "input_proj"
-    shapes = _norms(prefix, hidden, *norms) | {f"{prefix}{projection}.weight": (hidden, 2 * hidden)}
-    return shapes | _attention(prefix, config.mtp_layer, config) | _mlp(prefix, config)
 
 
 class Checkpoint:
@@ -145,6 +51,10 @@ class Checkpoint:
         self._files = files
         self.names = tuple(sorted(files))
         self._shapes = tensor_shapes(config)
+        entries = {name: file.entries[name] for name, file in files.items()}
+        self._storages = {
+            name: find_storage(self._stored_name(name), self._shapes, config, entries) for name in self._shapes
+        }
 
     @classmethod
     def open(
@@ -189,7 +99,6 @@ class Checkpoint:
         Raises:
             CheckpointError: no file holds that name.
         """
-        name = self._stored_name(name)
         if name not in self._files:
             raise CheckpointError(f"{self.folder} holds no tensor {name}")
         return self._files[name].array(name)
@@ -199,36 +108,63 @@ class Checkpoint:
 
         Args:
             name: a name of `tensor_shapes`.
-        Returns: float32.
+        Returns: float32 in the shape of `shape`.
         Raises:
-            CheckpointError: there is no such tensor.
+            CheckpointError: there is no such tensor, or it holds NaN or infinite numbers.
         """
-        quantized = self.quantized(name)
-        return dequantize_q8(*quantized) if quantized else self.stored(name).astype(np.float32)
+        return self._finite(name, self._storage(name).load(self.stored))
 
-    def quantized(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Give a tensor's q8 form if that is how it is stored.
+    def quantized(self, name: str) -> Quantized | None:
+        """Give a tensor's codes if it is stored as q8 or q4.
 
         Args:
             name: a name of `tensor_shapes`.
-        Returns: codes int8 [out, in] and scales float32 [out, ceil(in / 32)], or None.
+        Returns: the codes bit for bit, or None.
+        Raises:
+            CheckpointError: as `load`.
         """
-        name = self._stored_name(name)
-        if f"{name}_packed" not in self._files:
+        storage = self._storage(name)
+        if not isinstance(storage, Packed):
             return None
-        codes = unpack_q8(self.stored(f"{name}_packed"), self._shapes[name][1])
-        return codes, self.stored(f"{name}_scale").astype(np.float32)
+        quantized = storage.quantized(self.stored)
+        self._finite(name, quantized.scales_OG)
+        return quantized
 
-    def num_bytes_by_dtype(self) -> dict[str, int]:
+    def stored_as_bf16(self, name: str) -> np.ndarray | None:
+        """Give a tensor in bf16 if that is how it is stored.
+
+        Args:
+            name: a name of `tensor_shapes`.
+        Returns: `ml_dtypes.bfloat16` in the shape of `shape`, or None.
+        Raises:
+            CheckpointError: as `load`.
+        """
+        storage = self._storage(name)
+        if not isinstance(storage, Plain):
+            return None
+        values = storage.values(self.stored)
+        return self._finite(name, values) if values.dtype == ml_dtypes.bfloat16 else None
+
+    def release(self, name: str) -> None:
+        """Give back the memory that reading a tensor took in this process; call it when the tensor is done with.
+
+        Args:
+            name: a name of `tensor_shapes`.
+        """
+        for part in self._storage(name).parts:
+            self._files[part].release(part)
+
+    def num_bytes_by_format(self) -> dict[str, int]:
         """Count what the model's tensors take on disk.
 
-        Returns: bytes by safetensors dtype, most first; headers and unused tensors are left out.
+        Returns: bytes by format (a dtype such as BF16, or fp8, mxfp4, q8, q4 with their scales), most first; headers
+        and unused tensors are left out.
         """
-        stored = {part for name in self._shapes for part in self._parts(self._stored_name(name))}
-        entries = [self._files[name].entries[name] for name in stored]
+        parts = {part: storage for storage in self._storages.values() for part in storage.parts}
         sizes: Counter[str] = Counter()
-        for entry in entries:
-            sizes[NAMES[entry.dtype]] += entry.end - entry.begin
+        for part, storage in parts.items():
+            entry = self._files[part].entries[part]
+            sizes[entry.dtype_name if isinstance(storage, Plain) else storage.format] += entry.num_bytes
         return dict(sizes.most_common())
 
     def num_bytes(self) -> int:
@@ -236,46 +172,66 @@ class Checkpoint:
 
         Returns: bytes of data in all.
         """
-        return sum(self.num_bytes_by_dtype().values())
+        return sum(self.num_bytes_by_format().values())
+
+    def unused(self) -> dict[str, int]:
+        """Count stored tensors that the text model does not read, such as a vision tower.
+
+        Returns: numbers of elements by the first word of the name.
+        """
+        used = {part for storage in self._storages.values() for part in storage.parts}
+        sizes: Counter[str] = Counter()
+        for name in self._files.keys() - used:
+            sizes[name.partition(".")[0]] += math.prod(self._files[name].entries[name].shape)
+        return dict(sorted(sizes.items()))
+
+    def _storage(self, name: str) -> Storage:
+        if name not in self._storages:
+            raise CheckpointError(f"{self.folder} holds no tensor {name}")
+        return self._storages[name]
 
     def _stored_name(self, name: str) -> str:
         is_tied = self.config.tie_word_embeddings and name == "lm_head.weight"
         return "model.embed_tokens.weight" if is_tied else name
 
-    def _parts(self, name: str) -> dict[str, tuple[tuple[int, ...], tuple[str, ...]]]:
-        """The stored tensors that make up one, with the shape and the dtypes that each may have."""
-        shape = self._shapes[name]
-        if name in self._files or f"{name}_packed" not in self._files:
-            return {name: (shape, FLOATS)}
-        num_out, num_in = shape
-        return {
-            f"{name}_packed": ((num_out, -(-num_in // 4)), ("I32",)),
-            f"{name}_scale": ((num_out, -(-num_in // GROUP_SIZE)), FLOATS),
-            f"{name}_shape": ((2,), ("I64",)),
-        }
+    def _finite(self, name: str, values: np.ndarray) -> np.ndarray:
+        count = count_nonfinite(values)
+        if count:
+            raise CheckpointError(
+                f"{self.folder}: {name} holds {count} numbers that are NaN or infinite; copy the folder again, or have "
+                "whoever made it save it again"
+            )
+        return values
 
     def _check(self) -> None:
-        problems = [problem for name in self._shapes for problem in self._problems(self._stored_name(name))]
+        parts = {part: want for storage in self._storages.values() for part, want in storage.parts.items()}
+        problems = [problem for part, want in parts.items() for problem in self._problems(part, want)]
+        problems += self._excess()
         if problems:
             more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
             raise CheckpointError(
                 f"{self.folder} does not fit its config.json: {'; '.join(problems[:3])}{more}. "
-                "Copy the whole folder again, or use a folder of the V2-Flash or MiMo-7B layout in f32, bf16, f16 or q8"
+                "Copy the whole folder again, or use one of the MiMo-7B, V2-Flash or V2.5 layout"
             )
 
-    def _problems(self, name: str) -> Iterator[str]:
-        for part, (shape, dtypes) in self._parts(name).items():
-            if part not in self._files:
-                yield f"tensor {part} is missing"
-                continue
-            entry = self._files[part].entries[part]
-            where = f"{self._files[part].path.name}: {part}"
-            if entry.shape != shape:
-                yield f"{where} has shape {list(entry.shape)}, config.json asks for {list(shape)}"
-            elif NAMES[entry.dtype] not in dtypes:
-                yield f"{where} is stored as {NAMES[entry.dtype]}, which must be {' or '.join(dtypes)}"
-            elif part.endswith("_shape") and tuple(self.stored(part)) != self._shapes[name]:
-                yield f"{where} says {self.stored(part).tolist()}, config.json asks for {list(self._shapes[name])}"
+    def _problems(self, part: str, want: Part) -> Iterator[str]:
+        if part not in self._files:
+            yield f"tensor {part} is missing"
+            return
+        entry = self._files[part].entries[part]
+        where = f"{self._files[part].path.name}: {part}"
+        if entry.shape != want.shape:
+            yield f"{where} has shape {list(entry.shape)}, config.json asks for {list(want.shape)}"
+        elif entry.dtype_name not in want.dtypes:
+            yield f"{where} is stored as {entry.dtype_name}, which must be {' or '.join(want.dtypes)}"
+        elif want.content is not None and tuple(self.stored(part).tolist()) != want.content:
+            yield f"{where} says {self.stored(part).tolist()}, config.json asks for {list(want.content)}"
+
+    def _excess(self) -> Iterator[str]:
+        """Layers that config.json does not know of: it belongs to another model."""
+        found = {int(match[1]) for match in map(LAYER_NAME.match, self._files) if match}
+        if max(found, default=-1) >= self.config.num_layers:
+            yield f"the files hold layer {max(found)}, config.json asks for {self.config.num_layers} layers"
 
 
 def _map_files(folder: Path) -> dict[str, TensorFile]:

@@ -6,11 +6,12 @@ Attribute names keep the published key wherever one exists.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from openmimo.errors import CheckpointError, ConfigError
+from openmimo.formats import GROUP_SIZE
 
 __all__ = [
     "LayerConfig",
@@ -36,7 +37,16 @@ FIXED = {
     "topk_method": ("noaux_tc",),
     "n_shared_experts": (0,),
     "use_sliding_window": (False,),
+    "moe_router_dtype": ("float32", "bfloat16"),  # how the router is stored; its logits are float32 either way
 }
+# Keys that say nothing about the arithmetic of text: `show` lists only what is in neither this nor any other use.
+NEUTRAL = frozenset({
+    "architectures", "attention_chunk_size", "attention_dropout", "attention_projection_layout", "audio_config",
+    "bos_token_id", "dtype", "hybrid_block_size", "image_token_id", "initializer_range", "model_type",
+    "num_nextn_predict_layers", "pad_token_id", "processor_config", "text_config", "torch_dtype",
+    "transformers_version", "use_cache", "video_token_id", "vision_config", "vision_end_token_id", "vision_model_type",
+    "vision_start_token_id", "vision_token_id",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,9 @@ class ModelConfig:
         mtp_layer: shape of every multi-token-prediction block.
         num_mtp_layers: MTP blocks on disk (the published V2 configs do not say).
         mtp_trunk_state: whether MTP blocks read the trunk before or after `model.norm`.
+        num_qkv_chunks: row chunks of a fused `qkv_proj`, if the files hold such.
+        weight_bits: width of packed integer weights that config.json announces, else None.
+        ignored_keys: keys of config.json that nothing here looks at, sorted; some may carry code (`auto_map`).
         published: the config.json this was read from, as plain data.
     """
 
@@ -96,6 +109,9 @@ class ModelConfig:
     norm_topk_prob: bool
     routed_scaling_factor: float
     eos_token_ids: tuple[int, ...]
+    num_qkv_chunks: int
+    weight_bits: int | None = field(compare=False)
+    ignored_keys: tuple[str, ...] = field(compare=False)
     published: Mapping[str, Any] = field(compare=False, repr=False)
 
     @property
@@ -136,7 +152,7 @@ def parse_config(
     window: WindowReading = "past",
     mtp_trunk_state: TrunkState = "pre_norm",
 ) -> ModelConfig:
-    """Turn the published keys into a `ModelConfig`; keys that carry code (`auto_map`) are ignored.
+    """Turn the published keys into a `ModelConfig`; unknown keys and those that carry code (`auto_map`) are ignored.
 
     Args:
         published: the content of config.json.
@@ -150,27 +166,54 @@ def parse_config(
     """
     if not isinstance(published, Mapping):
         raise ConfigError(f"config.json must hold an object, not {type(published).__name__}")
-    keys = _Keys(published)
-    keys.fixed()
     model_type = published.get("model_type")
+    keys = _Keys(published)
     if model_type in ("mimo_v2_flash", "mimo_v2"):
+        keys.fixed(published.get("rope_scaling"))
         config = _parse_v2(keys, num_mtp_layers, window, mtp_trunk_state)
     elif model_type in ("mimo", "qwen2"):
+        keys.fixed(published.get("rope_scaling"))
+        config = _parse_7b(keys, num_mtp_layers, mtp_trunk_state)
+    elif model_type == "qwen2_5_vl":
+        keys = _Keys({**published, **_text_part(published)})
+        keys.fixed(_without_axes(keys.get("rope_scaling")))
         config = _parse_7b(keys, num_mtp_layers, mtp_trunk_state)
     else:
-        raise ConfigError(f"model_type {model_type!r} is not supported: use mimo, qwen2, mimo_v2_flash or mimo_v2")
+        known = "mimo, mimo_v2_flash, mimo_v2, qwen2 or qwen2_5_vl"
+        raise ConfigError(f"model_type {model_type!r} is not supported: use {known}")
     _validate(config)
-    return config
+    return replace(config, ignored_keys=tuple(sorted(set(published) - keys.used - NEUTRAL)), published=dict(published))
+
+
+def _text_part(published: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The text model's own keys, if a folder that sees keeps them apart."""
+    part = published.get("text_config") or {}
+    if not isinstance(part, Mapping):
+        raise ConfigError(f"config.json: text_config must hold an object, not {type(part).__name__}")
+    return part
+
+
+def _without_axes(scaling: Any) -> Any:
+    """Rotary settings of a text without images: its three position axes are equal, so their sections do not matter."""
+    if not isinstance(scaling, Mapping):
+        return scaling
+    kinds = {key: value for key, value in scaling.items() if key != "mrope_section"}
+    return {key: "default" if value == "mrope" else value for key, value in kinds.items()}
 
 
 class _Keys:
-    """Typed access to config.json that names the key in every error."""
+    """Typed access to config.json that names the key in every error, and remembers which keys were asked for."""
 
     def __init__(self, published: Mapping[str, Any]):
         self.published = published
+        self.used: set[str] = set()
+
+    def get(self, key: str) -> Any:
+        self.used.add(key)
+        return self.published.get(key)
 
     def integer(self, key: str, default: int | None = None) -> int:
-        value = self.published.get(key)
+        value = self.get(key)
         if value is None:
             value = default
         if value is None:
@@ -181,7 +224,7 @@ class _Keys:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        value = self.published.get(key)
+        value = self.get(key)
         if value is None:
             value = default
         if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
@@ -189,32 +232,71 @@ class _Keys:
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        value = self.published.get(key, default)
+        value = self.get(key)
+        if value is None:
+            value = default
         if not isinstance(value, bool):
             raise ConfigError(f"config.json: {key}={value!r} must be true or false")
         return value
 
     def pattern(self, key: str, length: int) -> list[int]:
-        value = self.published.get(key)
+        value = self.get(key)
         if not isinstance(value, list) or len(value) != length or any(item not in (0, 1) for item in value):
             raise ConfigError(f"config.json: {key} must be a list of {length} zeros and ones, one for each layer")
         return value
 
-    def fixed(self) -> None:
+    def epsilon(self, default: float) -> float:
+        """Families and releases differ in the name of the norm's epsilon."""
+        other = self.number("rms_norm_eps", default)
+        return self.number("layernorm_epsilon", other)
+
+    def fixed(self, rope_scaling: Any) -> None:
         for key, allowed in FIXED.items():
-            value = self.published.get(key)
+            value = self.get(key)
             if value is not None and value not in allowed:
                 raise ConfigError(f"config.json: {key}={value!r} is not supported: it must be {allowed[0]!r}")
-        scaling = self.published.get("rope_scaling")
-        if scaling and not (isinstance(scaling, Mapping) and all(value == "default" for value in scaling.values())):
-            raise ConfigError(f"config.json: rope_scaling={scaling!r} is not supported: it must be null")
+        self.used.add("rope_scaling")
+        is_default = isinstance(rope_scaling, Mapping) and all(value == "default" for value in rope_scaling.values())
+        if rope_scaling and not is_default:
+            raise ConfigError(f"config.json: rope_scaling={rope_scaling!r} is not supported: it must be null")
 
     def eos(self) -> tuple[int, ...]:
-        value = self.published.get("eos_token_id")
+        value = self.get("eos_token_id")
         ids = value if isinstance(value, list) else [] if value is None else [value]
         if any(isinstance(item, bool) or not isinstance(item, int) for item in ids):
             raise ConfigError(f"config.json: eos_token_id={value!r} must be an integer or a list of integers")
         return tuple(ids)
+
+    def weight_bits(self) -> int | None:
+        """Width of packed integer weights, once it is clear that the stored format is one that can be read."""
+        found = self.get("quantization_config")
+        if found is None:
+            return None
+        method = found.get("quant_method") if isinstance(found, Mapping) else None
+        if method == "fp8" and found.get("weight_block_size", [128, 128]) == [128, 128]:
+            return None
+        if method == "compressed-tensors" and found.get("format") == "pack-quantized":
+            return _packed_bits(found.get("config_groups"))
+        raise ConfigError(
+            f"config.json: quantization_config with quant_method={method!r} is not supported: it must be fp8 in blocks "
+            "of 128x128 or compressed-tensors in format pack-quantized"
+        )
+
+
+def _packed_bits(groups: Any) -> int:
+    wanted = {"type": "int", "symmetric": True, "strategy": "group", "group_size": GROUP_SIZE}
+    parts = list(groups.values()) if isinstance(groups, Mapping) else []
+    schemes = [part.get("weights") if isinstance(part, Mapping) else None for part in parts]
+    for weights in schemes:
+        fits = isinstance(weights, Mapping) and all(weights.get(key) == value for key, value in wanted.items())
+        if not fits or weights.get("num_bits") not in (4, 8):
+            raise ConfigError(
+                f"config.json: packed weights {weights!r} are not supported: they must be symmetric 4-bit or 8-bit "
+                f"integers in groups of {GROUP_SIZE}"
+            )
+    if len({weights["num_bits"] for weights in schemes}) != 1:
+        raise ConfigError("config.json: quantization_config must have config_groups of one width")
+    return schemes[0]["num_bits"]
 
 
 def _parse_v2(
@@ -256,7 +338,7 @@ def _parse_v2(
         mtp_layer=layer(is_sliding=True, is_sparse=False),
         num_mtp_layers=keys.integer("num_nextn_predict_layers", 0) if num_mtp_layers is None else num_mtp_layers,
         mtp_trunk_state=mtp_trunk_state,
-        rms_norm_eps=keys.number("layernorm_epsilon", 1e-5),
+        rms_norm_eps=keys.epsilon(1e-5),
         max_position_embeddings=keys.integer("max_position_embeddings"),
         tie_word_embeddings=keys.flag("tie_word_embeddings", False),
         attention_bias=keys.flag("attention_bias", False),
@@ -269,7 +351,10 @@ def _parse_v2(
         norm_topk_prob=keys.flag("norm_topk_prob", True),
         routed_scaling_factor=scale,
         eos_token_ids=keys.eos(),
-        published=dict(keys.published),
+        num_qkv_chunks=max(kv_heads, 1),
+        weight_bits=keys.weight_bits(),
+        ignored_keys=(),
+        published={},
     )
 
 
@@ -297,7 +382,7 @@ def _parse_7b(keys: _Keys, num_mtp_layers: int | None, mtp_trunk_state: TrunkSta
         mtp_layer=layer,
         num_mtp_layers=keys.integer("num_nextn_predict_layers", 0) if num_mtp_layers is None else num_mtp_layers,
         mtp_trunk_state=mtp_trunk_state,
-        rms_norm_eps=keys.number("rms_norm_eps", 1e-6),
+        rms_norm_eps=keys.epsilon(1e-6),
         max_position_embeddings=keys.integer("max_position_embeddings"),
         tie_word_embeddings=keys.flag("tie_word_embeddings", False),
         attention_bias=keys.flag("attention_bias", True),
@@ -310,7 +395,10 @@ def _parse_7b(keys: _Keys, num_mtp_layers: int | None, mtp_trunk_state: TrunkSta
         norm_topk_prob=True,
         routed_scaling_factor=1.0,
         eos_token_ids=keys.eos(),
-        published=dict(keys.published),
+        num_qkv_chunks=1,
+        weight_bits=keys.weight_bits(),
+        ignored_keys=(),
+        published={},
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 
-import ml_dtypes
 import numpy as np
 
 from openmimo import _native
@@ -172,11 +171,12 @@ def _load(model: _native.Model, checkpoint: Checkpoint) -> None:
     """One tensor at a time: the engine packs it and this process keeps no second copy."""
     for name in model.tensor_names():
         try:
-            codes = checkpoint.quantized(name) if model.code_bits(name) == 8 else None
-            if codes is not None:
-                model.set_codes(name, np.ascontiguousarray(codes[0]), np.ascontiguousarray(codes[1], np.float32))
+            codes = checkpoint.quantized(name)
+            if codes is not None and codes.bits == model.code_bits(name):
+                model.set_codes(name, np.ascontiguousarray(codes.codes_OI), np.ascontiguousarray(codes.scales_OG))
             else:
                 model.set(name, _plain(checkpoint, name))
+            checkpoint.release(name)
         except CheckpointError:
             raise
         except ValueError as error:
@@ -185,10 +185,8 @@ def _load(model: _native.Model, checkpoint: Checkpoint) -> None:
 
 def _plain(checkpoint: Checkpoint, name: str) -> np.ndarray:
     """A tensor as float32, or as the bits of its bf16 numbers if that is how it is stored: no copy is made then."""
-    stored = None if checkpoint.quantized(name) else checkpoint.stored(name)
-    if stored is not None and stored.dtype == ml_dtypes.bfloat16:
-        return np.ascontiguousarray(stored).view(np.uint16)
-    return np.ascontiguousarray(checkpoint.load(name), np.float32)
+    stored = checkpoint.stored_as_bf16(name)
+    return np.ascontiguousarray(checkpoint.load(name) if stored is None else stored.view(np.uint16))
 
 
 def _arrays(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

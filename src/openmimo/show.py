@@ -40,7 +40,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "experts_per_token": config.num_experts_per_tok,
         "parameters": _parameters(config),
         "weight_bytes": checkpoint.num_bytes(),
-        "weight_dtypes": checkpoint.num_bytes_by_dtype(),
+        "weight_dtypes": checkpoint.num_bytes_by_format(),
         "costs": [_costs(config, context) for context in CONTEXTS],
         "ignored_keys": [key for key in ("auto_map",) if key in config.published],
     }

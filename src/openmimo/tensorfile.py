@@ -1,4 +1,4 @@
-"""Safetensors files: a strict memory-mapped reader and a writer that knows bf16 and fp8.
+"""Safetensors files: a strict memory-mapped reader, and a writer that takes tensors one at a time.
 
 The header is checked completely before any tensor is given out, so a damaged or hostile file is refused with a reason
 and never read outside its bounds.
@@ -6,32 +6,55 @@ and never read outside its bounds.
 
 import json
 import math
+import mmap
 import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from types import TracebackType
+from typing import Any, TypeGuard
 
 import ml_dtypes
 import numpy as np
 
 from openmimo.errors import CheckpointError
 
-__all__ = ["DTYPES", "TensorFile", "write_tensors"]
+__all__ = ["DTYPES", "Entry", "Spec", "TensorFile", "TensorWriter", "write_tensors"]
 
 DTYPES: dict[str, np.dtype] = {
+    "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
     "I64": np.dtype(np.int64),
+    "U64": np.dtype(np.uint64),
     "I32": np.dtype(np.int32),
+    "U32": np.dtype(np.uint32),
+    "I16": np.dtype(np.int16),
+    "U16": np.dtype(np.uint16),
     "I8": np.dtype(np.int8),
     "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_HEADER_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a tensor will be: enough to lay out a file before the tensor exists."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of data."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -42,6 +65,16 @@ class Entry:
     shape: tuple[int, ...]
     begin: int
     end: int
+
+    @property
+    def dtype_name(self) -> str:
+        """The dtype as the format calls it, such as BF16."""
+        return NAMES[self.dtype]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of data."""
+        return self.end - self.begin
 
 
 class TensorFile:
@@ -58,7 +91,9 @@ class TensorFile:
     def __init__(self, path: Path):
         self.path = path
         try:
-            self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+            with open(path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._bytes = np.frombuffer(self._map, np.uint8)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}; copy it again") from error
         try:
@@ -79,6 +114,73 @@ class TensorFile:
         view = np.ndarray(entry.shape, entry.dtype, buffer=self._bytes, offset=offset)
         return view if view.flags.aligned else view.copy()
 
+    def release(self, name: str) -> None:
+        """Give back the memory that reading a tensor has mapped; it is read again from the file if need be.
+
+        Args:
+            name: a key of `entries`.
+        """
+        entry = self.entries[name]
+        begin = (self._data_start + entry.begin) // mmap.PAGESIZE * mmap.PAGESIZE
+        end = self._data_start + entry.end
+        if begin < end:
+            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+
+class TensorWriter:
+    """Writes a safetensors file tensor by tensor, in any order, holding none of them.
+
+    Leaving a `with` block without an error checks that every tensor came, and forces the file to disk.
+
+    Args:
+        path: the file, replaced if it exists.
+        specs: the file's tensors by name, each of a dtype in `DTYPES`.
+    Raises:
+        CheckpointError: a dtype cannot be stored.
+        OSError: the disk is full or not writable.
+    """
+
+    def __init__(self, path: Path, specs: Mapping[str, Spec]):
+        for name, spec in specs.items():
+            if spec.dtype not in NAMES:
+                raise CheckpointError(f"{name} has dtype {spec.dtype}: use one of {', '.join(map(str, NAMES))}")
+        self._specs = dict(specs)
+        self._offsets: dict[str, int] = {}
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        end = 0
+        # Widest items first keeps every tensor aligned, since the header is padded to 8 bytes.
+        for name, spec in sorted(specs.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
+            begin, end = end, end + spec.num_bytes
+            header[name] = {"dtype": NAMES[spec.dtype], "shape": list(spec.shape), "data_offsets": [begin, end]}
+            self._offsets[name] = begin
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._data_start = 8 + len(text)
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+        self._file.write(len(text).to_bytes(8, "little") + text)
+
+    def put(self, name: str, tensor: np.ndarray) -> None:
+        """Write one tensor.
+
+        Args:
+            name: a name of `specs`, once.
+            tensor: as its spec says.
+        """
+        offset = self._offsets.pop(name)
+        assert Spec(tensor.dtype, tensor.shape) == self._specs[name], f"{name} is not what was announced"
+        self._file.seek(self._data_start + offset)
+        self._file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+
+    def __enter__(self) -> "TensorWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                assert not self._offsets, f"never written: {sorted(self._offsets)}"
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write a safetensors file and force it to disk.
@@ -90,28 +192,9 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         CheckpointError: a dtype cannot be stored.
         OSError: the disk is full or not writable.
     """
-    for name, tensor in tensors.items():
-        if tensor.dtype not in NAMES:
-            raise CheckpointError(f"{name} has dtype {tensor.dtype}: use one of {', '.join(map(str, NAMES))}")
-    # Widest items first keeps every tensor aligned, since the header is padded to 8 bytes.
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, tensor in ordered:
-        begin, end = end, end + tensor.nbytes
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for _, tensor in ordered:
-            _write_array(file, tensor)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_array(file: BinaryIO, tensor: np.ndarray) -> None:
-    file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+    with TensorWriter(path, {name: Spec(tensor.dtype, tensor.shape) for name, tensor in tensors.items()}) as writer:
+        for name, tensor in tensors.items():
+            writer.put(name, tensor)
 
 
 def _read_header(data: np.ndarray) -> tuple[int, dict[str, Any]]:

@@ -13,7 +13,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
     {"errors"},
-    {"config", "q8", "tensorfile", "checkpoint", "quantize", "tokenizer", "messages", "reply", "chat", "batch"},
+    {
+        "config",
+        "formats",
+        "names",
+        "storage",
+        "tensorfile",
+        "checkpoint",
+        "quantize",
+        "tokenizer",
+        "messages",
+        "reply",
+        "chat",
+        "batch",
+    },
     {"_native", "native", "model"},
     {"engine", "environments"},
     {"agent", "bench", "evals", "loading", "server", "show", "terminal", "train"},

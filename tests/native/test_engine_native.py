@@ -17,12 +17,13 @@ from openmimo.native import NativeBackend
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 FIXTURES = ["mimo_v2_flash_tiny", "mimo_7b_tiny"]
+STORED_OTHERWISE = ["mimo_v2_flash_fp8_tiny", "mimo_v25_fp8_tiny", "mimo_v25_mxfp4_tiny"]
 NUM_NEW = 20
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return {name: load_file(ORACLES / name / "expected.safetensors") for name in FIXTURES}
+    return {name: load_file(ORACLES / name / "expected.safetensors") for name in [*FIXTURES, *STORED_OTHERWISE]}
 
 
 @pytest.fixture
@@ -58,16 +59,19 @@ def test_greedy_tokens_are_the_published_ones_with_any_number_of_drafts(open_eng
         assert list(engine.generate(prompt, greedy()).token_ids) == output
 
 
-@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize("name", [*FIXTURES, *STORED_OTHERWISE])
 @pytest.mark.parametrize("trunk_state", ["pre_norm", "post_norm"])
 @pytest.mark.parametrize("prefill_rows", [256, 3])
 def test_drafting_rounds_are_the_published_ones(open_engine, expected, name, trunk_state, prefill_rows):
     rounds = expected[name][f"spec_{trunk_state.removesuffix('_norm')}.rounds"].tolist()
     num_heads = len(rounds[0]) - 2
     engine = open_engine(name, trunk_state, mtp=num_heads, prefill_rows=prefill_rows)
-    # The last published round drafts past the 20 tokens, so more are asked for and the first rounds compared.
-    handle = engine.submit(expected[name]["greedy.prompt"].tolist(), greedy(NUM_NEW + num_heads + 1))
-    stats = handle.result(60).stats
+    # The last published round drafts past the published tokens, so more are asked for and the first rounds compared.
+    output = expected[name]["greedy.output"].tolist()
+    handle = engine.submit(expected[name]["greedy.prompt"].tolist(), greedy(len(output) + num_heads + 1))
+    completion = handle.result(60)
+    assert list(completion.token_ids[: len(output)]) == output
+    stats = completion.stats
     assert [list(each) for each in handle.rounds[: len(rounds)]] == rounds
     assert len(stats.accepted) == num_heads
     assert stats.drafted >= num_heads * len(rounds)

@@ -1,26 +1,31 @@
 """The engine in float32 against logits of the published implementation (tests/oracles)."""
 
+from itertools import product
+
 import numpy as np
 import pytest
-from native_cases import FLASH, SEVEN, Driver, load_expected, logits, open_backend
+from native_cases import FLASH, FP8, FUSED, HEARING, MXFP4, SEEING, SEVEN, Driver, load_expected, logits, open_backend
 
 TOLERANCE = 1e-4  # float32 sums in another order; observed differences stay below 1e-5
+V2 = [FLASH, FP8, FUSED, MXFP4]
+TEXT = [*V2, SEVEN]
 
 
-@pytest.mark.parametrize("name", [FLASH, SEVEN])
+@pytest.mark.parametrize("name", TEXT)
 def test_logits_of_one_sequence_match_the_published_implementation(name):
     e = load_expected(name)
     got = logits(open_backend(name), e["seq.input_ids"].tolist())
     np.testing.assert_allclose(got, e["seq.logits"], rtol=0, atol=TOLERANCE)
 
 
-def test_logits_with_the_inclusive_window_match():
-    e = load_expected(FLASH)
-    got = logits(open_backend(FLASH, window="inclusive"), e["seq.input_ids"].tolist())
+@pytest.mark.parametrize("name", V2)
+def test_logits_with_the_inclusive_window_match(name):
+    e = load_expected(name)
+    got = logits(open_backend(name, window="inclusive"), e["seq.input_ids"].tolist())
     np.testing.assert_allclose(got, e["seq.logits_window_inclusive"], rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", [FLASH, SEVEN])
+@pytest.mark.parametrize("name", TEXT)
 def test_ragged_batch_matches_the_published_implementation(name):
     e = load_expected(name)
     rows = {b: e["batch.input_ids"][b, :n].tolist() for b, n in enumerate(e["batch.lengths"])}
@@ -29,7 +34,7 @@ def test_ragged_batch_matches_the_published_implementation(name):
         np.testing.assert_allclose(got[b][0], e["batch.logits"][b, :n], rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", [FLASH, SEVEN])
+@pytest.mark.parametrize("name", TEXT)
 @pytest.mark.parametrize("state", ["pre_norm", "post_norm"])
 def test_trunk_state_is_the_one_that_the_config_asks_for(name, state):
     e = load_expected(name)
@@ -39,7 +44,7 @@ def test_trunk_state_is_the_one_that_the_config_asks_for(name, state):
     np.testing.assert_allclose(hidden, want, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "head"), [(FLASH, 0), (FLASH, 1), (FLASH, 2), (SEVEN, 0)])
+@pytest.mark.parametrize(("name", "head"), [*product(V2, range(3)), (SEVEN, 0)])
 @pytest.mark.parametrize("state", ["pre_norm", "post_norm"])
 @pytest.mark.parametrize("chunk", [100, 7, 1])
 def test_mtp_logits_match_the_published_implementation(name, head, state, chunk):
@@ -59,7 +64,7 @@ def test_mtp_logits_match_the_published_implementation(name, head, state, chunk)
     np.testing.assert_allclose(np.concatenate(got), want, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", [FLASH, SEVEN])
+@pytest.mark.parametrize("name", TEXT)
 def test_greedy_tokens_match_the_published_implementation(name):
     e = load_expected(name)
     driver = Driver(open_backend(name))
@@ -70,3 +75,17 @@ def test_greedy_tokens_match_the_published_implementation(name):
         tokens = [int(row.argmax())]
         got += tokens
     assert got == e["greedy.output"].tolist()
+
+
+def test_the_language_part_of_a_seeing_model_matches_on_text():
+    e = load_expected(SEEING)
+    got = logits(open_backend(SEEING), e["text_only.input_ids"].tolist())
+    np.testing.assert_allclose(got, e["text_only.logits"], rtol=0, atol=TOLERANCE)
+
+
+def test_the_language_part_of_an_omni_model_matches_up_to_its_first_image():
+    e = load_expected(HEARING)  # its only run has media in it; what comes before depends on text alone
+    ids = e["input_ids"].tolist()
+    text = ids[: ids.index(246)]  # image_token_id of its config.json
+    assert len(text) == 4
+    np.testing.assert_allclose(logits(open_backend(HEARING), text), e["logits"][:4], rtol=0, atol=TOLERANCE)

@@ -17,6 +17,7 @@ from openmimo.train.data import Branch, Tree, pack
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 TOLERANCE = 1e-4  # float32 sums in another order; observed 3e-6
+V2 = ["mimo_v2_flash_tiny", "mimo_v2_flash_fp8_tiny", "mimo_v25_fp8_tiny", "mimo_v25_mxfp4_tiny"]
 
 SMALL = {
     "model_type": "mimo_v2_flash", "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48,
@@ -34,7 +35,7 @@ def oracle(name: str, **readings):
     return load_model(checkpoint), load_file(ORACLES / name / "expected.safetensors")
 
 
-@pytest.mark.parametrize("name", ["mimo_v2_flash_tiny", "mimo_7b_tiny"])
+@pytest.mark.parametrize("name", [*V2, "mimo_7b_tiny"])
 @pytest.mark.parametrize("state", ["pre_norm", "post_norm"])
 @torch.no_grad()
 def test_logits_and_mtp_logits_equal_the_oracle(name, state):
@@ -47,11 +48,26 @@ def test_logits_and_mtp_logits_equal_the_oracle(name, state):
         assert np.abs(model.lm_head(head_state)[0, : len(wanted)].numpy() - wanted).max() < TOLERANCE
 
 
+@pytest.mark.parametrize("name", V2)
 @torch.no_grad()
-def test_the_inclusive_window_reading_equals_its_oracle():
-    model, expected = oracle("mimo_v2_flash_tiny", window="inclusive")
+def test_the_inclusive_window_reading_equals_its_oracle(name):
+    model, expected = oracle(name, window="inclusive")
     logits = model.logits(model(torch.from_numpy(expected["seq.input_ids"])[None]))[0]
     assert np.abs(logits.numpy() - expected["seq.logits_window_inclusive"]).max() < TOLERANCE
+
+
+@torch.no_grad()
+def test_the_language_part_of_a_seeing_model_equals_its_oracle_on_text():
+    model, expected = oracle("mimo_vl_tiny")
+    logits = model.logits(model(torch.from_numpy(expected["text_only.input_ids"])[None]))[0]
+    assert np.abs(logits.numpy() - expected["text_only.logits"]).max() < TOLERANCE
+
+
+@torch.no_grad()
+def test_the_language_part_of_an_omni_model_equals_its_oracle_up_to_its_first_image():
+    model, expected = oracle("mimo_v25_omni_tiny")  # four tokens come before the image, and see nothing of it
+    logits = model.logits(model(torch.from_numpy(expected["input_ids"][:4])[None]))[0]
+    assert np.abs(logits.numpy() - expected["logits"][:4]).max() < TOLERANCE
 
 
 @torch.no_grad()

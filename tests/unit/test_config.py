@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from openmimo.checkpoint import tensor_shapes
 from openmimo.config import count_parameters, flops_per_token, kv_bytes, layer_kv_bytes, parse_config, read_config
 from openmimo.errors import CheckpointError, ConfigError
+from openmimo.names import tensor_shapes
 
 PUBLISHED = Path(__file__).parent.parent / "oracles" / "published"
 FLASH = json.loads((PUBLISHED / "mimo_v2_flash.json").read_text())

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from openmimo.checkpoint import Checkpoint, save_checkpoint, tensor_shapes
+from openmimo.checkpoint import Checkpoint, save_checkpoint
 from openmimo.errors import CheckpointError
-from openmimo.q8 import pack_q8, unpack_q8
-from openmimo.quantize import dequantize_q8, quantize_folder, quantize_q8
+from openmimo.formats import dequantize, pack_codes, unpack_codes
+from openmimo.names import tensor_shapes
+from openmimo.quantize import quantize_folder, quantize_q8
 
 ORACLES = Path(__file__).parent.parent / "oracles"
 
@@ -22,11 +23,12 @@ def test_a_group_by_hand():
     weight = np.zeros((1, 34), np.float32)
     weight[0, :3] = [2.54, -0.4, 0.011]
     weight[0, 33] = -127
-    codes, scales = quantize_q8(weight)
+    quantized = quantize_q8(weight)
+    codes, scales = quantized.codes_OI, quantized.scales_OG
     assert codes[0, :3].tolist() == [127, -20, 1]
     assert codes[0, 33] == -127  # the second group has only two weights
     assert scales.tolist() == [[0.02001953125, 1.0]]
-    assert dequantize_q8(codes, scales)[0, [0, 1, 33]].tolist() == pytest.approx([2.54248, -0.400391, -127], rel=1e-5)
+    assert dequantize(quantized)[0, [0, 1, 33]].tolist() == pytest.approx([2.54248, -0.400391, -127], rel=1e-5)
 
 
 @given(
@@ -37,28 +39,29 @@ def test_a_group_by_hand():
     )
 )
 def test_every_weight_is_within_half_its_scale(weight):
-    codes, scales = quantize_q8(weight)
+    quantized = quantize_q8(weight)
+    codes, scales = quantized.codes_OI, quantized.scales_OG
     assert codes.shape == weight.shape
     assert scales.shape == (weight.shape[0], -(-weight.shape[1] // 32))
     assert (scales.astype(ml_dtypes.bfloat16).astype(np.float32) == scales).all()
     bound = np.repeat(scales, 32, axis=1)[:, : weight.shape[1]] / 2
-    assert (np.abs(dequantize_q8(codes, scales) - weight) <= bound * (1 + 1e-5)).all()
+    assert (np.abs(dequantize(quantized) - weight) <= bound * (1 + 1e-5)).all()
 
 
 def test_quantising_twice_changes_nothing():
-    weight = dequantize_q8(*quantize_q8(np.random.default_rng(0).normal(size=(8, 96)).astype(np.float32)))
-    assert (dequantize_q8(*quantize_q8(weight)) == weight).all()
+    weight = dequantize(quantize_q8(np.random.default_rng(0).normal(size=(8, 96)).astype(np.float32)))
+    assert (dequantize(quantize_q8(weight)) == weight).all()
 
 
 def test_codes_pack_as_unsigned_bytes_little_end_first():
     # -127, 0, 1, 127 are bytes 01, 80, 81, ff; the fifth code -1 (7f) starts a word that is filled with zeros.
-    packed = pack_q8(np.array([[-127, 0, 1, 127, -1]], np.int8))
+    packed = pack_codes(np.array([[-127, 0, 1, 127, -1]], np.int8), 8)
     assert packed.view(np.uint32).tolist() == [[0xFF818001, 0x0000007F]]
 
 
 @given(hnp.arrays(np.int8, st.tuples(st.integers(1, 3), st.integers(1, 9))))
 def test_unpacking_undoes_packing(codes):
-    assert (unpack_q8(pack_q8(codes), codes.shape[1]) == codes).all()
+    assert (unpack_codes(pack_codes(codes, 8), codes.shape[1], 8) == codes).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -76,16 +79,17 @@ def test_a_q8_folder_holds_the_same_model_rounded(tmp_path, fixture):
     before, after = Checkpoint.open(source), Checkpoint.open(tmp_path / "q8")
     assert after.config == before.config
     for name in tensor_shapes(before.config):
-        codes_and_scales = after.quantized(name)
+        quantized = after.quantized(name)
         is_linear = name.endswith("_proj.weight") or name in ("model.embed_tokens.weight", "lm_head.weight")
-        assert (codes_and_scales is not None) == is_linear
-        if codes_and_scales is None:
+        assert (quantized is not None) == is_linear
+        if quantized is None:
             assert (after.stored(name) == before.stored(name)).all()
             assert after.stored(name).dtype == before.stored(name).dtype
         else:
             expected = quantize_q8(before.load(name))
-            assert all((found == wanted).all() for found, wanted in zip(codes_and_scales, expected, strict=True))
-            assert (after.load(name) == dequantize_q8(*expected)).all()
+            assert (quantized.codes_OI == expected.codes_OI).all()
+            assert (quantized.scales_OG == expected.scales_OG).all()
+            assert (after.load(name) == dequantize(expected)).all()
     assert (tmp_path / "q8" / "tokenizer.json").read_text() == "{}"
     assert (tmp_path / "q8" / "MODEL_CARD.md").read_text(encoding="utf-8") == "# Card ü\n"
     settings = json.loads((tmp_path / "q8" / "config.json").read_text())["quantization_config"]
