@@ -125,8 +125,8 @@ def test_other_packed_formats_are_refused(tmp_path):
     q8 = Checkpoint.open(tmp_path / "q8")
     tensors = {name: q8.stored(name) for name in q8.names}
     name = "lm_head.weight_packed"
-    save_checkpoint(tmp_path / "int4", q8.config.published, {**tensors, name: tensors[name][:, :8]})
-    with pytest.raises(CheckpointError, match=r"lm_head.weight_packed has shape \[320, 8\], config.json asks for"):
+    save_checkpoint(tmp_path / "int4", q8.config.published, {**tensors, name: tensors[name][:, :7]})
+    with pytest.raises(CheckpointError, match=r"lm_head.weight_packed has shape \[320, 7\], config.json asks for"):
         Checkpoint.open(tmp_path / "int4")
     save_checkpoint(tmp_path / "shape", q8.config.published, tensors | {"lm_head.weight_shape": np.array([64, 320])})
     with pytest.raises(CheckpointError, match=r"lm_head.weight_shape says \[64, 320\]"):
