@@ -23,7 +23,7 @@ from openmimo.names import LAYER_NAME, MTP_NAME, tensor_shapes
 from openmimo.storage import Packed, Part, Plain, Storage, find_storage
 from openmimo.tensorfile import TensorFile, write_tensors
 
-__all__ = ["Checkpoint", "default_model_path", "make_durable", "save_checkpoint"]
+__all__ = ["Checkpoint", "default_model_path", "has_weights", "make_durable", "save_checkpoint"]
 
 INDEX = "model.safetensors.index.json"
 
@@ -174,6 +174,14 @@ class Checkpoint:
         """
         return sum(self.num_bytes_by_format().values())
 
+    def num_elements(self) -> int:
+        """Count what the model's tensors hold on disk.
+
+        Returns: stored numbers in all, scales included.
+        """
+        parts = {part for storage in self._storages.values() for part in storage.parts}
+        return sum(math.prod(self._files[part].entries[part].shape) for part in parts)
+
     def unused(self) -> dict[str, int]:
         """Count stored tensors that the text model does not read, such as a vision tower.
 
@@ -232,6 +240,18 @@ class Checkpoint:
         found = {int(match[1]) for match in map(LAYER_NAME.match, self._files) if match}
         if max(found, default=-1) >= self.config.num_layers:
             yield f"the files hold layer {max(found)}, config.json asks for {self.config.num_layers} layers"
+
+
+def has_weights(folder: str | Path) -> bool:
+    """Tell a checkpoint from a folder that holds only its config.json.
+
+    Args:
+        folder: any path.
+    Returns: False if there is a config.json and no weight file nor an index of such.
+    """
+    folder = Path(folder)
+    is_bare = (folder / "config.json").is_file() and not (folder / INDEX).exists()
+    return not (is_bare and not any(folder.glob("*.safetensors")))
 
 
 def _map_files(folder: Path) -> dict[str, TensorFile]:

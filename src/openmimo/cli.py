@@ -163,10 +163,10 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from openmimo.checkpoint import Checkpoint, default_model_path
+    from openmimo.checkpoint import default_model_path
     from openmimo.show import describe, format_description
 
-    description = describe(Checkpoint.open(args.folder or default_model_path()))
+    description = describe(args.folder or default_model_path())
     print(json.dumps(description) if args.json else format_description(description))
 
 

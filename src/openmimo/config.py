@@ -14,13 +14,9 @@ from openmimo.errors import CheckpointError, ConfigError
 from openmimo.formats import GROUP_SIZE
 
 __all__ = [
+    "Announced",
     "LayerConfig",
     "ModelConfig",
-    "ParameterCount",
-    "count_parameters",
-    "flops_per_token",
-    "kv_bytes",
-    "layer_kv_bytes",
     "parse_config",
     "read_config",
 ]
@@ -39,6 +35,7 @@ FIXED = {
     "use_sliding_window": (False,),
     "moe_router_dtype": ("float32", "bfloat16"),  # how the router is stored; its logits are float32 either way
 }
+DTYPE_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 # Keys that say nothing about the arithmetic of text: `show` lists only what is in neither this nor any other use.
 NEUTRAL = frozenset({
     "architectures", "attention_chunk_size", "attention_dropout", "attention_projection_layout", "audio_config",
@@ -73,6 +70,25 @@ class LayerConfig:
 
 
 @dataclass(frozen=True)
+class Announced:
+    """How config.json says that the weights are stored; what the files hold counts (`storage.py`).
+
+    Attributes:
+        weights: projections.
+        experts: projections of experts.
+        floats: safetensors dtype of what is neither quantised nor a router.
+        router: safetensors dtype of routers.
+        is_fused: query, key and value projections are one `qkv_proj`.
+    """
+
+    weights: Literal["plain", "fp8", "q8", "q4"]
+    experts: Literal["plain", "fp8", "mxfp4", "q8", "q4"]
+    floats: str
+    router: str
+    is_fused: bool
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything that the forward pass needs to know about a checkpoint.
 
@@ -83,7 +99,7 @@ class ModelConfig:
         num_mtp_layers: MTP blocks on disk (the published V2 configs do not say).
         mtp_trunk_state: whether MTP blocks read the trunk before or after `model.norm`.
         num_qkv_chunks: row chunks of a fused `qkv_proj`, if the files hold such.
-        weight_bits: width of packed integer weights that config.json announces, else None.
+        announced: how config.json says that the weights are stored.
         ignored_keys: keys of config.json that nothing here looks at, sorted; some may carry code (`auto_map`).
         published: the config.json this was read from, as plain data.
     """
@@ -110,7 +126,7 @@ class ModelConfig:
     routed_scaling_factor: float
     eos_token_ids: tuple[int, ...]
     num_qkv_chunks: int
-    weight_bits: int | None = field(compare=False)
+    announced: Announced = field(compare=False)
     ignored_keys: tuple[str, ...] = field(compare=False)
     published: Mapping[str, Any] = field(compare=False, repr=False)
 
@@ -267,19 +283,28 @@ class _Keys:
             raise ConfigError(f"config.json: eos_token_id={value!r} must be an integer or a list of integers")
         return tuple(ids)
 
-    def weight_bits(self) -> int | None:
-        """Width of packed integer weights, once it is clear that the stored format is one that can be read."""
-        found = self.get("quantization_config")
-        if found is None:
-            return None
+    def announced(self) -> Announced:
+        """How the weights are said to be stored, once it is clear that it can be read."""
+        found = self.get("quantization_config") or {}
         method = found.get("quant_method") if isinstance(found, Mapping) else None
+        weights: Any = "plain"
         if method == "fp8" and found.get("weight_block_size", [128, 128]) == [128, 128]:
-            return None
-        if method == "compressed-tensors" and found.get("format") == "pack-quantized":
-            return _packed_bits(found.get("config_groups"))
-        raise ConfigError(
-            f"config.json: quantization_config with quant_method={method!r} is not supported: it must be fp8 in blocks "
-            "of 128x128 or compressed-tensors in format pack-quantized"
+            weights = "fp8"
+        elif method == "compressed-tensors" and found.get("format") == "pack-quantized":
+            weights = f"q{_packed_bits(found.get('config_groups'))}"
+        elif found:
+            raise ConfigError(
+                f"config.json: quantization_config with quant_method={method!r} is not supported: it must be fp8 in "
+                "blocks of 128x128, or compressed-tensors in format pack-quantized"
+            )
+        floats = self.get("dtype") or self.get("torch_dtype") or "bfloat16"
+        router = self.get("moe_router_dtype") or "float32"
+        return Announced(
+            weights=weights,
+            experts="mxfp4" if found.get("store_dtype") == "mxfp4" else weights,
+            floats=DTYPE_NAMES.get(str(floats), "BF16"),
+            router=DTYPE_NAMES.get(str(router), "F32"),
+            is_fused=self.get("attention_projection_layout") == "fused_qkv",
         )
 
 
@@ -352,7 +377,7 @@ def _parse_v2(
         routed_scaling_factor=scale,
         eos_token_ids=keys.eos(),
         num_qkv_chunks=max(kv_heads, 1),
-        weight_bits=keys.weight_bits(),
+        announced=keys.announced(),
         ignored_keys=(),
         published={},
     )
@@ -396,7 +421,7 @@ def _parse_7b(keys: _Keys, num_mtp_layers: int | None, mtp_trunk_state: TrunkSta
         routed_scaling_factor=1.0,
         eos_token_ids=keys.eos(),
         num_qkv_chunks=1,
-        weight_bits=keys.weight_bits(),
+        announced=keys.announced(),
         ignored_keys=(),
         published={},
     )
@@ -430,123 +455,3 @@ def _validate(config: ModelConfig) -> None:
             raise ConfigError(f"config.json: num_experts_per_tok={chosen} must be from 1 to n_routed_experts={experts}")
         if config.n_group < 1 or experts % config.n_group or not 1 <= config.topk_group <= config.n_group:
             raise ConfigError(f"config.json: n_group={config.n_group} must divide n_routed_experts={experts}")
-
-
-# What a model costs.
-
-
-@dataclass(frozen=True)
-class ParameterCount:
-    """How many numbers a model has, and how many one token uses.
-
-    Attributes:
-        trunk: all of the trunk with embedding and head (once if they are tied).
-        mtp: all multi-token-prediction blocks; they borrow embedding and head.
-        active: used by one token in the trunk, without embedding and head.
-        embedding: the embedding table; the head has as many.
-        tables: embedding and head together, once if they are tied.
-    """
-
-    trunk: int
-    mtp: int
-    active: int
-    embedding: int
-    tables: int
-
-    @property
-    def total(self) -> int:
-        """Trunk and MTP blocks."""
-        return self.trunk + self.mtp
-
-    @property
-    def active_with_head(self) -> int:
-        """What one decoded token multiplies by."""
-        return self.active + self.embedding
-
-    @property
-    def active_with_both(self) -> int:
-        """The usual headline figure: embedding and head counted as used."""
-        return self.active + self.tables
-
-
-def count_parameters(config: ModelConfig) -> ParameterCount:
-    """Count a model's parameters, norms, sinks and router biases included.
-
-    Args:
-        config: the model's shape.
-    Returns: the counts.
-    """
-    hidden = config.hidden_size
-    expert = 3 * hidden * config.moe_intermediate_size
-    dense = 3 * hidden * config.intermediate_size
-    num_experts = config.n_routed_experts
-    shared = hidden  # the final norm
-    for layer in config.layers:
-        shared += (
-            _attention_parameters(layer, config) + 2 * hidden + (num_experts * hidden if layer.is_sparse else dense)
-        )
-    num_sparse = sum(layer.is_sparse for layer in config.layers)
-    embedding = config.vocab_size * hidden
-    tables = embedding if config.tie_word_embeddings else 2 * embedding
-    # One block has five norms and a projection from the embedding and the trunk state together.
-    block = _attention_parameters(config.mtp_layer, config) + dense + 5 * hidden + 2 * hidden * hidden
-    return ParameterCount(
-        # A router also has one correction bias for each expert, which only steers the choice.
-        trunk=shared + num_sparse * num_experts * (expert + 1) + tables,
-        mtp=config.num_mtp_layers * block,
-        active=shared + num_sparse * config.num_experts_per_tok * expert,
-        embedding=embedding,
-        tables=tables,
-    )
-
-
-def _attention_parameters(layer: LayerConfig, config: ModelConfig) -> int:
-    heads, kv_heads = layer.num_attention_heads, layer.num_key_value_heads
-    qkv = heads * layer.head_dim + kv_heads * (layer.head_dim + layer.v_head_dim)
-    sinks = heads if layer.has_sink else 0
-    biases = qkv if config.attention_bias else 0
-    return config.hidden_size * (qkv + heads * layer.v_head_dim) + biases + sinks
-
-
-def kv_bytes(config: ModelConfig, tokens: int, bytes_per_number: int = 2) -> int:
-    """Size the trunk's key-value cache of one sequence.
-
-    Args:
-        config: the model's shape.
-        tokens: cached positions; window layers keep only their window.
-        bytes_per_number: 2 for bf16, 4 for float32.
-    Returns: bytes; MTP blocks are not counted (`layer_kv_bytes` of `mtp_layer` gives one).
-    """
-    return sum(layer_kv_bytes(layer, tokens, bytes_per_number) for layer in config.layers)
-
-
-def layer_kv_bytes(layer: LayerConfig, tokens: int, bytes_per_number: int = 2) -> int:
-    """Size one layer's key-value cache of one sequence.
-
-    Args:
-        layer: the layer's shape.
-        tokens: cached positions.
-        bytes_per_number: 2 for bf16, 4 for float32.
-    Returns: bytes.
-    """
-    width = layer.num_key_value_heads * (layer.head_dim + layer.v_head_dim)
-    return width * _visible(layer, tokens) * bytes_per_number
-
-
-def flops_per_token(config: ModelConfig, context: int) -> int:
-    """Count the arithmetic of decoding one token without drafts.
-
-    Args:
-        config: the model's shape.
-        context: positions that global layers see.
-    Returns: floating-point operations, a multiply-add being two; norms and activations are left out.
-    """
-    attention = sum(
-        layer.num_attention_heads * (layer.head_dim + layer.v_head_dim) * _visible(layer, context)
-        for layer in config.layers
-    )
-    return 2 * (count_parameters(config).active_with_head + attention)
-
-
-def _visible(layer: LayerConfig, tokens: int) -> int:
-    return tokens if layer.window is None else min(tokens, layer.window)

@@ -1,33 +1,50 @@
 """What a checkpoint is, at a glance: its layers, parameters, bytes and costs (`openmimo show`)."""
 
+import math
+from collections import Counter
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from openmimo.checkpoint import Checkpoint
-from openmimo.config import (
-    LayerConfig,
-    ModelConfig,
+from openmimo.checkpoint import Checkpoint, has_weights
+from openmimo.config import LayerConfig, ModelConfig, read_config
+from openmimo.costs import (
+    WEIGHT_KINDS,
+    announced_specs,
+    count_media,
     count_parameters,
     flops_per_token,
+    format_name,
     kv_bytes,
     layer_kv_bytes,
+    weight_bytes,
+    weight_bytes_per_token,
 )
 
 __all__ = ["describe", "format_description"]
 
-CONTEXTS = (32 * 1024, 128 * 1024, 256 * 1024)
+CONTEXTS = (32 * 1024, 128 * 1024, 256 * 1024, 1024 * 1024)
+CACHE_KINDS = ("bf16", "int8")
+PUBLISHED_MTP_HEADS = 3
+"""What every published V2 checkpoint holds; none of their configs says so."""
 
 
-def describe(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Sum up a checkpoint.
+def describe(folder: str | Path) -> dict[str, Any]:
+    """Sum up a checkpoint, or what one would be that has only its config.json here.
 
     Args:
-        checkpoint: an open checkpoint.
-    Returns: JSON-ready data; costs are given at contexts of 32K, 128K and 256K tokens.
+        folder: a checkpoint folder, or one with nothing but config.json.
+    Returns: JSON-ready data; costs are given at contexts of 32K, 128K, 256K and 1M tokens.
+    Raises:
+        CheckpointError: as `Checkpoint.open`.
+        ConfigError: as `Checkpoint.open`.
     """
-    config = checkpoint.config
+    checkpoint = Checkpoint.open(folder) if has_weights(folder) else None
+    config, source = (checkpoint.config, "files") if checkpoint else _announced_config(folder)
+    per_token = {"stored": weight_bytes_per_token(config)}
+    per_token |= {kind: weight_bytes_per_token(config, kind) for kind in WEIGHT_KINDS}
     return {
-        "folder": str(checkpoint.folder),
+        "folder": str(folder),
         "model_type": config.published["model_type"],
         "family": config.family,
         "hidden_size": config.hidden_size,
@@ -36,13 +53,15 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "num_layers": config.num_layers,
         "layer_groups": _layer_groups(config),
         "mtp_heads": config.num_mtp_layers,
+        "mtp_heads_from": source,
         "experts": config.n_routed_experts,
         "experts_per_token": config.num_experts_per_tok,
         "parameters": _parameters(config),
-        "weight_bytes": checkpoint.num_bytes(),
-        "weight_dtypes": checkpoint.num_bytes_by_format(),
-        "costs": [_costs(config, context) for context in CONTEXTS],
-        "ignored_keys": [key for key in ("auto_map",) if key in config.published],
+        "stored": _stored_here(checkpoint) if checkpoint else _stored_as_announced(config),
+        "weight_bytes": {kind: weight_bytes(config, kind) for kind in WEIGHT_KINDS},
+        "costs": [_costs(config, context, per_token) for context in CONTEXTS],
+        "unused": checkpoint.unused() if checkpoint else count_media(config.published),
+        "ignored_keys": list(config.ignored_keys),
     }
 
 
@@ -53,22 +72,35 @@ def format_description(description: dict[str, Any]) -> str:
         description: what `describe` gives.
     Returns: lines without colours, ending without a newline.
     """
-    parameters, heads = description["parameters"], description["mtp_heads"]
-    dtypes = ", ".join(f"{name} {_bytes(size)}" for name, size in description["weight_dtypes"].items())
+    p, stored = description["parameters"], description["stored"]
+    formats = ", ".join(f"{name} {_bytes(size)}" for name, size in stored["formats"].items())
+    here = ", ".join(f"{kind} {_bytes(size)}" for kind, size in description["weight_bytes"].items())
     rows = [
         ("model", f"{description['model_type']} ({description['family']} layout)"),
         ("hidden, vocab", f"{description['hidden_size']:,}, {description['vocab_size']:,}"),
         ("context", f"{description['max_position_embeddings']:,} tokens"),
         ("layers", f"{description['num_layers']}"),
         *(("", _group_line(group)) for group in description["layer_groups"]),
-        ("MTP heads", str(heads) if heads else "none: no drafts"),
-        ("parameters", f"{parameters['total']:,} ({parameters['trunk']:,} trunk, {parameters['mtp']:,} MTP)"),
-        ("", f"{parameters['active_with_both']:,} active for each token"),
-        ("weights", f"{_bytes(description['weight_bytes'])} ({dtypes})"),
-        *((f"at {cost['context'] // 1024}K", _cost_line(cost)) for cost in description["costs"]),
+        ("MTP heads", _heads_line(description)),
+        ("parameters", f"{p['total']:,} = {p['trunk']:,} trunk + {p['mtp']:,} MTP"),
+        ("", f"trunk: {p['attention']:,} attention, {p['dense']:,} dense, {p['experts']:,} experts"),
+        ("", f"{p['tables']:,} embedding and head, {p['norms']:,} norms"),
+        ("active", f"{p['active']:,} for each token; {p['active_with_head']:,} with head"),
+        ("", f"{p['active_with_both']:,} with embedding and head"),
+        ("stored", f"{stored['elements']:,} numbers, {_bytes(stored['bytes'])} ({formats})"),
+        ("in memory", here),
+        *((f"at {_context(cost['context'])}", _cost_line(cost)) for cost in description["costs"]),
+        *(("not used", f"{name}, {size:,} numbers") for name, size in description["unused"].items()),
         *(("ignored", f"{key} in config.json") for key in description["ignored_keys"]),
     ]
     return "\n".join([description["folder"], *(f"  {name:<14}{text}".rstrip() for name, text in rows)])
+
+
+def _announced_config(folder: str | Path) -> tuple[ModelConfig, str]:
+    config = read_config(folder)
+    if config.family == "v2" and "num_nextn_predict_layers" not in config.published:
+        return read_config(folder, PUBLISHED_MTP_HEADS), "published models"
+    return config, "config.json"
 
 
 def _layer_groups(config: ModelConfig) -> list[dict[str, Any]]:
@@ -96,17 +128,49 @@ def _layer(layer: LayerConfig) -> dict[str, Any]:
 
 def _parameters(config: ModelConfig) -> dict[str, int]:
     count = count_parameters(config)
-    names = ("total", "trunk", "mtp", "active", "active_with_head", "active_with_both", "embedding")
-    return {name: getattr(count, name) for name in names}
+    names = ("total", "trunk", "mtp", "mtp_head", "attention", "dense", "experts", "norms", "tables", "embedding")
+    return {name: getattr(count, name) for name in (*names, "active", "active_with_head", "active_with_both")}
 
 
-def _costs(config: ModelConfig, context: int) -> dict[str, int]:
+def _stored_here(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "elements": checkpoint.num_elements(),
+        "bytes": checkpoint.num_bytes(),
+        "formats": checkpoint.num_bytes_by_format(),
+    }
+
+
+def _stored_as_announced(config: ModelConfig) -> dict[str, Any]:
+    specs = announced_specs(config)
+    sizes: Counter[str] = Counter()
+    for name, spec in specs.items():
+        sizes[format_name(name, specs)] += spec.num_bytes
+    return {
+        "elements": sum(math.prod(spec.shape) for spec in specs.values()),
+        "bytes": sizes.total(),
+        "formats": dict(sizes.most_common()),
+    }
+
+
+def _costs(config: ModelConfig, context: int, weights: dict[str, int]) -> dict[str, Any]:
+    caches = {kind: kv_bytes(config, context, kind) for kind in CACHE_KINDS}
+    heads = {kind: config.num_mtp_layers * layer_kv_bytes(config.mtp_layer, context, kind) for kind in CACHE_KINDS}
     return {
         "context": context,
-        "kv_bytes": kv_bytes(config, context),
-        "mtp_kv_bytes": config.num_mtp_layers * layer_kv_bytes(config.mtp_layer, context),
+        "kv_bytes": caches,
+        "mtp_kv_bytes": heads,
         "flops_per_token": flops_per_token(config, context),
+        "bytes_per_token": {kind: size + caches["bf16"] for kind, size in weights.items()},
     }
+
+
+def _heads_line(description: dict[str, Any]) -> str:
+    heads, each = description["mtp_heads"], description["parameters"]["mtp_head"]
+    if not heads:
+        return "none: no drafts"
+    origin = description["mtp_heads_from"]
+    doubt = "" if origin == "files" else f", as {origin} says" if origin == "config.json" else f", as in {origin}"
+    return f"{heads} of {each:,} parameters{doubt}"
 
 
 def _group_line(group: dict[str, Any]) -> str:
@@ -119,9 +183,16 @@ def _group_line(group: dict[str, Any]) -> str:
     return f"{where:<8}{attention}{sink}, {heads}, {group['feed_forward']}"
 
 
-def _cost_line(cost: dict[str, int]) -> str:
-    cache, drafts = _bytes(cost["kv_bytes"]), _bytes(cost["mtp_kv_bytes"])
-    return f"bf16 KV cache {cache} + {drafts} MTP, {cost['flops_per_token'] / 1e9:,.3g} GFLOP a token"
+def _cost_line(cost: dict[str, Any]) -> str:
+    caches = ", ".join(
+        f"{kind} {_bytes(size)} + {_bytes(cost['mtp_kv_bytes'][kind])} MTP" for kind, size in cost["kv_bytes"].items()
+    )
+    reads = ", ".join(f"{kind} {size / 1e9:,.4g}" for kind, size in cost["bytes_per_token"].items())
+    return f"cache {caches}; a token takes {cost['flops_per_token'] / 1e9:,.4g} GFLOP and reads GB: {reads}"
+
+
+def _context(tokens: int) -> str:
+    return f"{tokens // 2**20}M" if tokens >= 2**20 else f"{tokens // 1024}K"
 
 
 def _bytes(size: int) -> str:

@@ -247,5 +247,5 @@ def _packed_bits(num_in: int, packed: Entry, config: ModelConfig) -> int:
     """The width of a row tells; at 4 inputs and fewer both take one word, and config.json has to."""
     width = packed.shape[-1] if packed.shape else 0
     if num_in <= 4:
-        return config.weight_bits or 8
+        return 4 if config.announced.weights == "q4" else 8
     return 4 if width == -(-num_in // 8) else 8

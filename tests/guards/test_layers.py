@@ -13,20 +13,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
     {"errors"},
-    {
-        "config",
-        "formats",
-        "names",
-        "storage",
-        "tensorfile",
-        "checkpoint",
-        "quantize",
-        "tokenizer",
-        "messages",
-        "reply",
-        "chat",
-        "batch",
-    },
+    {"config", "costs", "formats", "names", "storage", "tensorfile", "checkpoint", "quantize"}
+    | {"tokenizer", "messages", "reply", "chat", "batch"},
     {"_native", "native", "model"},
     {"engine", "environments"},
     {"agent", "bench", "evals", "loading", "server", "show", "terminal", "train"},
