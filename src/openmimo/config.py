@@ -40,7 +40,8 @@ DTYPE_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 NEUTRAL = frozenset({
     "architectures", "attention_chunk_size", "attention_dropout", "attention_projection_layout", "audio_config",
     "bos_token_id", "dtype", "hybrid_block_size", "image_token_id", "initializer_range", "model_type",
-    "num_nextn_predict_layers", "pad_token_id", "processor_config", "text_config", "torch_dtype",
+    "max_window_layers", "num_nextn_predict_layers", "pad_token_id", "processor_config", "sliding_window", "text_config",
+    "torch_dtype",
     "transformers_version", "use_cache", "video_token_id", "vision_config", "vision_end_token_id", "vision_model_type",
     "vision_start_token_id", "vision_token_id",
 })  # fmt: skip

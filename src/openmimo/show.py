@@ -42,6 +42,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
     checkpoint = Checkpoint.open(folder) if has_weights(folder) else None
     config, source = (checkpoint.config, "files") if checkpoint else _announced_config(folder)
     per_token = {"stored": weight_bytes_per_token(config)}
+    unused = checkpoint.unused() if checkpoint else count_media(config.published)
     per_token |= {kind: weight_bytes_per_token(config, kind) for kind in WEIGHT_KINDS}
     return {
         "folder": str(folder),
@@ -56,11 +57,11 @@ def describe(folder: str | Path) -> dict[str, Any]:
         "mtp_heads_from": source,
         "experts": config.n_routed_experts,
         "experts_per_token": config.num_experts_per_tok,
-        "parameters": _parameters(config),
-        "stored": _stored_here(checkpoint) if checkpoint else _stored_as_announced(config),
+        "parameters": _parameters(config, sum(unused.values())),
+        "stored": _stored_here(checkpoint) if checkpoint else _stored_as_announced(config, sum(unused.values())),
         "weight_bytes": {kind: weight_bytes(config, kind) for kind in WEIGHT_KINDS},
         "costs": [_costs(config, context, per_token) for context in CONTEXTS],
-        "unused": checkpoint.unused() if checkpoint else count_media(config.published),
+        "unused": unused,
         "ignored_keys": list(config.ignored_keys),
     }
 
@@ -87,10 +88,11 @@ def format_description(description: dict[str, Any]) -> str:
         ("", f"{p['tables']:,} embedding and head, {p['norms']:,} norms"),
         ("active", f"{p['active']:,} for each token; {p['active_with_head']:,} with head"),
         ("", f"{p['active_with_both']:,} with embedding and head"),
-        ("stored", f"{stored['elements']:,} numbers, {_bytes(stored['bytes'])} ({formats})"),
+        ("stored", f"{stored['elements']:,} numbers, {_bytes(stored['bytes'])}: {formats}"),
         ("in memory", here),
-        *((f"at {_context(cost['context'])}", _cost_line(cost)) for cost in description["costs"]),
+        *(line for cost in description["costs"] for line in _cost_lines(cost)),
         *(("not used", f"{name}, {size:,} numbers") for name, size in description["unused"].items()),
+        *_whole_lines(description),
         *(("ignored", f"{key} in config.json") for key in description["ignored_keys"]),
     ]
     return "\n".join([description["folder"], *(f"  {name:<14}{text}".rstrip() for name, text in rows)])
@@ -126,27 +128,32 @@ def _layer(layer: LayerConfig) -> dict[str, Any]:
     }
 
 
-def _parameters(config: ModelConfig) -> dict[str, int]:
+def _parameters(config: ModelConfig, unused: int) -> dict[str, int]:
     count = count_parameters(config)
     names = ("total", "trunk", "mtp", "mtp_head", "attention", "dense", "experts", "norms", "tables", "embedding")
-    return {name: getattr(count, name) for name in (*names, "active", "active_with_head", "active_with_both")}
+    counts = {name: getattr(count, name) for name in (*names, "active", "active_with_head", "active_with_both")}
+    return {**counts, "total_with_unused": count.total + unused}
 
 
 def _stored_here(checkpoint: Checkpoint) -> dict[str, Any]:
+    elements = checkpoint.num_elements()
     return {
-        "elements": checkpoint.num_elements(),
+        "elements": elements,
+        "elements_with_unused": elements + sum(checkpoint.unused().values()),
         "bytes": checkpoint.num_bytes(),
         "formats": checkpoint.num_bytes_by_format(),
     }
 
 
-def _stored_as_announced(config: ModelConfig) -> dict[str, Any]:
+def _stored_as_announced(config: ModelConfig, unused: int) -> dict[str, Any]:
     specs = announced_specs(config)
     sizes: Counter[str] = Counter()
     for name, spec in specs.items():
         sizes[format_name(name, specs)] += spec.num_bytes
+    elements = sum(math.prod(spec.shape) for spec in specs.values())
     return {
-        "elements": sum(math.prod(spec.shape) for spec in specs.values()),
+        "elements": elements,
+        "elements_with_unused": elements + unused,
         "bytes": sizes.total(),
         "formats": dict(sizes.most_common()),
     }
@@ -183,12 +190,28 @@ def _group_line(group: dict[str, Any]) -> str:
     return f"{where:<8}{attention}{sink}, {heads}, {group['feed_forward']}"
 
 
-def _cost_line(cost: dict[str, Any]) -> str:
+def _cost_lines(cost: dict[str, Any]) -> list[tuple[str, str]]:
+    heads = cost["mtp_kv_bytes"]
     caches = ", ".join(
-        f"{kind} {_bytes(size)} + {_bytes(cost['mtp_kv_bytes'][kind])} MTP" for kind, size in cost["kv_bytes"].items()
+        f"{kind} {_bytes(size)}" + (f" + {_bytes(heads[kind])} MTP" if heads[kind] else "")
+        for kind, size in cost["kv_bytes"].items()
     )
-    reads = ", ".join(f"{kind} {size / 1e9:,.4g}" for kind, size in cost["bytes_per_token"].items())
-    return f"cache {caches}; a token takes {cost['flops_per_token'] / 1e9:,.4g} GFLOP and reads GB: {reads}"
+    reads = ", ".join(f"{kind} {size / 1e9:,.3g}" for kind, size in cost["bytes_per_token"].items())
+    return [
+        (f"at {_context(cost['context'])}", f"KV cache {caches}"),
+        ("", f"a token: {cost['flops_per_token'] / 1e9:,.3g} GFLOP; GB read: {reads}"),
+    ]
+
+
+def _whole_lines(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """Sums that include what the text model does not use."""
+    if not description["unused"]:
+        return []
+    parameters, stored = description["parameters"], description["stored"]
+    return [
+        ("all in all", f"{parameters['total_with_unused']:,} parameters"),
+        ("", f"{stored['elements_with_unused']:,} stored numbers"),
+    ]
 
 
 def _context(tokens: int) -> str:

@@ -157,7 +157,9 @@ def test_weight_bytes_of_one_token_match_the_published_figures():
 
 def test_drafting_blocks_weigh_on_memory_and_not_on_a_plain_token():
     with_heads, without = parse_config(V25, num_mtp_layers=3), parse_config(V25, num_mtp_layers=0)
-    assert weight_bytes(with_heads, "bf16") - weight_bytes(without, "bf16") == pytest.approx(2 * 3 * 329_273_408, rel=1e-3)
+    assert weight_bytes(with_heads, "bf16") - weight_bytes(without, "bf16") == pytest.approx(
+        2 * 3 * 329_273_408, rel=1e-3
+    )
     assert weight_bytes_per_token(with_heads) == weight_bytes_per_token(without)
 
 
