@@ -271,10 +271,14 @@ JSON_TYPES: dict[str, Any] = {"integer": int, "number": int | float, "object": d
 
 
 def _declared_types(schema: Any) -> set[str]:
+    """Names of the types that a schema allows; what is no JSON schema declares none."""
     if not isinstance(schema, Mapping):
         return set()
-    declared = schema.get("type") or []
-    types = {declared} if isinstance(declared, str) else set(declared)
-    for choice in [*(schema.get("anyOf") or []), *(schema.get("oneOf") or [])]:
+    types = {name for name in _listed(schema.get("type")) if isinstance(name, str)}
+    for choice in [*_listed(schema.get("anyOf")), *_listed(schema.get("oneOf"))]:
         types |= _declared_types(choice)
     return types
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

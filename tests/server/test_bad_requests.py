@@ -106,8 +106,23 @@ BAD_FIELDS = [
     ({"n": 2}, "n", "unsupported_value"),
     ({"n": True}, "n", "unsupported_value"),
     ({"n": 10**9}, "n", "unsupported_value"),
-    ({"presence_penalty": 0.5}, "presence_penalty", "unsupported_value"),
-    ({"logit_bias": {"5": 1}}, "logit_bias", "unsupported_value"),
+    *[
+        ({name: value}, name, "invalid_value")
+        for name in ("presence_penalty", "frequency_penalty")
+        for value in (2.1, -2.1, "1", True, [], 10**30)
+    ],
+    *[({"repetition_penalty": value}, "repetition_penalty", "invalid_value") for value in (0, -1, 101, "1", False)],
+    *[({"logit_bias": value}, "logit_bias", "invalid_value") for value in (5, [], [[5, 1]], "{}")],
+    *[
+        ({"logit_bias": {key: 1}}, "logit_bias", "invalid_value")
+        for key in ("a", "", "-1", "05", "1.0", "٣", "9" * 400)
+    ],
+    *[({"logit_bias": {"5": bias}}, "logit_bias[5]", "invalid_value") for bias in (101, -101, "1", None, True)],
+    ({"logit_bias": {str(token): 1 for token in range(10**5)}}, "logit_bias", "invalid_value"),
+    ({"seed": 1.5}, "seed", "invalid_value"),
+    ({"stop": ["x"] * 10**4}, "stop", "invalid_value"),
+    ({"stop": "x" * 2**20}, "stop", "invalid_value"),
+    ({"logprobs": True, "top_logprobs": 10**6}, "top_logprobs", "invalid_value"),
     ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_value"),
     ({"parallel_tool_calls": False}, "parallel_tool_calls", "unsupported_value"),
     ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_value"),
@@ -146,6 +161,7 @@ def test_wrong_field_is_named(client: TestClient, change: dict[str, Any], param:
 
 NEUTRAL_FIELDS = [
     {"n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "parallel_tool_calls": True},
+    {"presence_penalty": None, "frequency_penalty": None, "logit_bias": None, "repetition_penalty": None},
     {"response_format": {"type": "text"}, "store": False, "service_tier": "auto", "reasoning_effort": None},
     {"user": "ann", "metadata": {"a": "b"}, "tools": [], "tool_choice": "auto"},
     {"temperature": None, "top_p": None, "stop": None, "seed": None, "max_tokens": None, "stream": None},

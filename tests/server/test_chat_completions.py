@@ -187,6 +187,21 @@ def test_sampling_fields_reach_the_engine(client: TestClient, engine: FakeEngine
     params = engine.params[0]
     assert (params.temperature, params.top_p, params.top_k, params.min_p) == (0.5, 0.9, 5, 0.1)
     assert (params.max_new_tokens, params.seed, params.stop) == (9, 3, ("end",))
+    assert not params.has_penalties
+    assert params.logit_bias == ()
+
+
+def test_penalties_and_bias_reach_the_engine(client: TestClient, engine: FakeEngine) -> None:
+    body = {
+        "frequency_penalty": -2,
+        "presence_penalty": 2.0,
+        "repetition_penalty": 1.1,
+        "logit_bias": {"9": 5, "0": -100},
+    }
+    assert client.post("/v1/chat/completions", json={**HELLO, **body}).status_code == 200
+    params = engine.params[0]
+    assert (params.frequency_penalty, params.presence_penalty, params.repetition_penalty) == (-2, 2, 1.1)
+    assert params.logit_bias == ((0, -100), (9, 5))
 
 
 def test_newer_name_of_the_token_limit_wins(client: TestClient, engine: FakeEngine) -> None:

@@ -39,6 +39,11 @@ VALID: dict[str, Any] = {
     "stop": ["x"],
     "logprobs": True,
     "top_logprobs": 2,
+    "seed": 3,
+    "frequency_penalty": 0.5,
+    "presence_penalty": -1,
+    "repetition_penalty": 1.2,
+    "logit_bias": {"3": 1.5},
     "chat_template_kwargs": {"enable_thinking": True},
 }
 

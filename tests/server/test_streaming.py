@@ -94,6 +94,34 @@ def test_official_client_streams_a_tool_call(url: str, engine: FakeEngine) -> No
     assert chunks[-1].usage.total_tokens == chunks[-1].usage.prompt_tokens + chunks[-1].usage.completion_tokens
 
 
+def test_official_client_sends_penalties_and_reads_log_probabilities(url: str, engine: FakeEngine) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        reply = client.chat.completions.create(
+            model="openmimo-nano",
+            messages=[{"role": "user", "content": "hi"}],
+            frequency_penalty=0.5,
+            presence_penalty=-0.5,
+            logit_bias={"9": 5},
+            seed=3,
+            stop=["end"],
+            logprobs=True,
+            top_logprobs=2,
+            extra_body={"repetition_penalty": 1.1, "top_k": 5, "min_p": 0.1},
+        )
+        with pytest.raises(openai.BadRequestError, match="logit_bias"):
+            client.chat.completions.create(
+                model="openmimo-nano", messages=[{"role": "user", "content": "hi"}], logit_bias={"x": 5}
+            )
+    params = engine.params[0]
+    assert (params.frequency_penalty, params.presence_penalty, params.repetition_penalty) == (0.5, -0.5, 1.1)
+    assert (params.logit_bias, params.seed, params.stop) == (((9, 5),), 3, ("end",))
+    assert (params.top_k, params.min_p, params.logprobs) == (5, 0.1, 2)
+    logprobs = reply.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content is not None
+    assert [len(entry.top_logprobs) for entry in logprobs.content] == [2] * len(logprobs.content)
+
+
 def test_official_client_can_replay_its_own_reply(url: str, engine: FakeEngine) -> None:
     engine.script.reply = lambda prompt: "It is off." if "lamp: off" in prompt else CALL
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:

@@ -452,3 +452,16 @@ def test_parsing_takes_linear_time(unit, is_cut):
     few, many = (text, whole) if is_cut else ([text], [whole])
     fast = min(cpu_seconds(few) for _ in range(3))
     assert cpu_seconds(many) < 64 * fast + 0.05  # linear work takes 16 times as long, quadratic 256 times
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [True, 5, {"type": True}, {"type": [3, None]}, {"type": {"a": 1}}, {"anyOf": 5}, {"oneOf": [True, {"type": 1}]}],
+    ids=str,
+)
+def test_schemas_that_are_none_leave_arguments_as_text(schema):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": schema}}}}]
+    parser = DEFAULT.parser(tools)
+    parser.feed("<tool_call><function=f><parameter=a>1</parameter></function></tool_call>")
+    parser.finish()
+    assert parser.message.tool_calls[0].arguments == {"a": "1"}

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from openmimo.chat import Message, message_from_openai
+from openmimo.engine.params import MAX_LOGIT_BIAS, MAX_STOP_CHARS, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS
 from openmimo.errors import RequestError
 
 __all__ = ["AgentRequest", "ChatRequest", "HomeCallRequest", "Model", "PageTurn", "read_request"]
@@ -21,24 +22,17 @@ MAX_MESSAGES = 2048
 MAX_TOOLS = 128
 MAX_TOOL_BYTES = 65536
 MAX_SCHEMA_DEPTH = 16
-MAX_STOPS = 16
-MAX_STOP_CHARS = 256
-MAX_TOP_LOGPROBS = 20
 MAX_NEW_TOKENS = 1_000_000
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (None,),
-    "frequency_penalty": (None, 0),
     "function_call": (None,),
     "functions": (None,),
-    "logit_bias": (None, {}),
     "modalities": (None, ["text"]),
     "n": (None, 1),
     "parallel_tool_calls": (None, True),
     "prediction": (None,),
-    "presence_penalty": (None, 0),
     "reasoning_effort": (None,),
-    "repetition_penalty": (None, 1),
     "response_format": (None, {"type": "text"}),
     "service_tier": (None, "auto", "default"),
     "store": (None, False),
@@ -57,6 +51,7 @@ _MESSAGE_NEUTRAL: dict[str, tuple[Any, ...]] = {
     "refusal": (None,),
 }
 Model = TypeVar("Model", bound=BaseModel)
+_TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,8}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -197,6 +192,10 @@ class ChatRequest(_Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
@@ -227,11 +226,23 @@ class ChatRequest(_Strict):
     def _check_stop(cls, value: Any) -> Any:
         stops = [value] if isinstance(value, str) else value
         if isinstance(stops, list):
-            if len(stops) > MAX_STOPS:
-                raise _refusal(f"at most {MAX_STOPS} strings are allowed")
+            if len(stops) > MAX_STOP_STRINGS:
+                raise _refusal(f"at most {MAX_STOP_STRINGS} strings are allowed")
             if any(isinstance(stop, str) and not 0 < len(stop) <= MAX_STOP_CHARS for stop in stops):
                 raise _refusal(f"each string must have 1 to {MAX_STOP_CHARS} characters")
         return stops
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _read_token_ids(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if len(value) > MAX_LOGIT_BIAS:
+            raise _refusal(f"at most {MAX_LOGIT_BIAS} tokens are allowed")
+        for key in value:
+            if not _TOKEN_ID.fullmatch(key):
+                raise _refusal(f"{key[:20]!r} is no token id; each key must be one, written as text")
+        return {int(key): bias for key, bias in value.items()}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ChatRequest":
