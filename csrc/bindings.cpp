@@ -144,18 +144,22 @@ void bind_model(nb::module_& m) {
              self.set_codes(name, codes.data(), scales.data(), shape);
            },
            "name"_a, "codes"_a, "scales"_a)
+      .def("start", &Model::start, "num_ids"_a, "num_heads"_a)
       .def("forward",
            [](Model& self, const In<std::int32_t, 1>& ids, const In<std::int32_t, 1>& starts,
               const In<std::int32_t, 1>& first, const In<std::int32_t, 1>& slots, const In<std::int32_t, 2>& pages,
-              const In<std::int32_t, 1>& wanted, const Out<float, 2>& logits, const Out<float, 2>& hidden) {
+              const In<std::int32_t, 1>& wanted, const Out<float, 2>& logits, const Out<std::int32_t, 1>& best,
+              const Out<float, 2>& hidden) {
              const BatchView b = view(ids, starts, first, slots, pages, wanted);
              check_result(logits, b.wanted, self.shape().vocab, "logits_BV must have one row for each wanted row");
-             check_result(hidden, b.tokens, self.shape().hidden, "hidden_TC must have one row for each token");
+             require(best.size() == wanted.size(), "best_B must have one entry for each wanted row");
+             if (hidden.is_valid())
+               check_result(hidden, b.tokens, self.shape().hidden, "hidden_TC must have one row for each token");
              nb::gil_scoped_release release;
-             self.forward(b, logits.data(), hidden.data());
+             self.forward(b, logits.data(), best.data(), hidden.is_valid() ? hidden.data() : nullptr);
            },
            "token_ids_T"_a, "starts_N1"_a, "first_N"_a, "slots_N"_a, "pages_NP"_a, "wanted_B"_a, "logits_BV"_a,
-           "hidden_TC"_a)
+           "best_B"_a, "hidden_TC"_a.none())
       .def("commit",
            [](Model& self, const In<std::int32_t, 1>& keep) {
              nb::gil_scoped_release release;
@@ -163,6 +167,20 @@ void bind_model(nb::module_& m) {
            },
            "keep_N"_a)
       .def("draft",
+           [](Model& self, const In<std::int32_t, 1>& ids, const In<std::int32_t, 1>& starts,
+              const In<std::int32_t, 1>& first, const In<std::int32_t, 1>& slots, const In<std::int32_t, 2>& pages,
+              const In<std::int32_t, 1>& wanted, const In<std::int32_t, 1>& counts,
+              const Out<std::int32_t, 2>& drafts) {
+             const BatchView b = view(ids, starts, first, slots, pages, wanted);
+             require(counts.size() == first.size(), "counts_N must have one entry for each sequence");
+             require(drafts.shape(0) == first.size() && drafts.shape(1) == static_cast<std::size_t>(self.num_heads()),
+                     "drafts_NK must have a row for each sequence and a column for each head in use");
+             nb::gil_scoped_release release;
+             self.draft(b, counts.data(), drafts.data());
+           },
+           "token_ids_T"_a, "starts_N1"_a, "first_N"_a, "slots_N"_a, "pages_NP"_a, "wanted_B"_a, "counts_N"_a,
+           "drafts_NK"_a)
+      .def("head_logits",
            [](Model& self, int head, const In<std::int32_t, 1>& ids, const In<std::int32_t, 1>& starts,
               const In<std::int32_t, 1>& first, const In<std::int32_t, 1>& slots, const In<std::int32_t, 2>& pages,
               const In<std::int32_t, 1>& wanted, const In<float, 2>& hidden, const In<std::int32_t, 1>& keep,
@@ -173,7 +191,7 @@ void bind_model(nb::module_& m) {
                      "hidden_TC must have one row of the model's hidden size for each token");
              require(keep.size() == first.size(), "keep_N must have one entry for each sequence");
              nb::gil_scoped_release release;
-             self.draft(head, b, hidden.data(), keep.data(), logits.data());
+             self.head_logits(head, b, hidden.data(), keep.data(), logits.data());
            },
            "head"_a, "token_ids_T"_a, "starts_N1"_a, "first_N"_a, "slots_N"_a, "pages_NP"_a, "wanted_B"_a,
            "hidden_TC"_a, "keep_N"_a, "logits_BV"_a);

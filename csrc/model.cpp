@@ -4,6 +4,8 @@
 #include <atomic>
 #include <stdexcept>
 
+#include "choose.h"
+
 namespace openmimo {
 namespace {
 
@@ -44,7 +46,7 @@ void check_router(const RouterShape& r) {
 Model::Model(const ModelShape& shape, Kind kind, int threads, int num_slots, int num_pages,
              const char* instruction_set)
     : shape_(shape), kind_(kind), num_slots_(num_slots), num_pages_(num_pages), pool_(threads),
-      machine_{&choose_kernels(instruction_set), &pool_} {
+      machine_{&choose_kernels(instruction_set), &pool_}, num_ids_(shape.vocab) {
   shape_matrix(embedding_, shape.vocab, shape.hidden, kind);
   if (!shape.is_tied) shape_matrix(lm_head_, shape.vocab, shape.hidden, kind);
   const int padded = round_up(shape.hidden, kGroup);
@@ -332,7 +334,7 @@ void Model::run_layer(Layer& layer, const std::vector<SequenceView>& views, int 
 }
 
 // Norm and lm_head of the wanted rows of work_.x -> logits[B, V]
-void Model::head_logits(const std::vector<float>& norm, const BatchView& b, float* logits) {
+void Model::score(const std::vector<float>& norm, const BatchView& b, float* logits) {
   if (!b.wanted) return;
   const Matrix& head = shape_.is_tied ? embedding_ : lm_head_;
   const bool with_codes = is_coded(kind_);
@@ -349,22 +351,21 @@ void Model::head_logits(const std::vector<float>& norm, const BatchView& b, floa
   for (int i = 0; i < b.wanted && to != logits; ++i) std::copy_n(to + i * ld, vocab, logits + i * vocab);
 }
 
-void Model::forward(const BatchView& b, float* logits, float* hidden) {
+void Model::forward(const BatchView& b, float* logits, std::int32_t* best, float* hidden) {
   check_loaded();
   views_.clear();  // a refused batch leaves nothing to commit
   check(b, any_pages_);
+  catch_up(b);
   const int blocks = view_batch(b, views_);
   const Pool::Pass pass(pool_);
   embed(b, work_.x);
   for (Layer& layer : layers_) run_layer(layer, views_, blocks, b.tokens);
-  const Activations* state = &work_.x;
-  if (shape_.mtp_reads_post_norm) {
-    norm_rows(work_.x, final_norm_, work_.normed, b.tokens, false);
-    state = &work_.normed;
-  }
-  for (int t = 0; t < b.tokens; ++t)
-    std::copy_n(state->row(t), shape_.hidden, hidden + static_cast<std::size_t>(t) * shape_.hidden);
-  head_logits(final_norm_, b, logits);
+  token_ids_.assign(b.token_ids, b.token_ids + b.tokens);
+  for (int t = 0; t < b.tokens && hidden; ++t) write_state(t, hidden + static_cast<std::size_t>(t) * shape_.hidden);
+  score(final_norm_, b, logits);
+  const std::size_t vocab = shape_.vocab;
+  pool_.run(b.wanted, static_cast<double>(b.wanted) * vocab * 0.2,
+            [&](int row, int) { best[row] = best_id(logits + row * vocab, num_ids_); });
 }
 
 void Model::commit(const std::int32_t* keep, int count) {
@@ -377,53 +378,8 @@ void Model::commit(const std::int32_t* keep, int count) {
              std::to_string(views_[n].rows) + ", the rows of that sequence in the last forward");
   for (Layer& layer : layers_)
     for (int n = 0; n < count; ++n) layer.cache.commit(views_[n], keep[n]);
+  for (int n = 0; n < count; ++n) save_states(views_[n], keep[n]);
   views_.clear();
-}
-
-// ---- multi-token prediction -----------------------------------------------------------------------------------------
-
-// Normed embedding and normed trunk state side by side, in the order of the family.
-void Model::join_inputs(const Head& head, const BatchView& b, const std::vector<SequenceView>& views,
-                        const float* hidden) {
-  const bool with_codes = is_coded(kind_);
-  Work& w = work_;
-  const int c = shape_.hidden, padded = round_up(c, kGroup);
-  w.joined.resize(b.tokens, 2 * c, with_codes);
-  embed(b, w.x);
-  if (!shape_.is_v2)
-    for (const SequenceView& v : views)
-      if (v.first == 0) std::fill_n(w.x.row(v.row), c, 0.0f);  // MiMo-7B feeds no embedding at position 0
-  std::vector<float> trunk(padded, 0.0f), normed(padded);
-  for (int t = 0; t < b.tokens; ++t) {
-    float* row = w.joined.row(t);
-    float* embedding = shape_.is_v2 ? row : row + c;
-    float* state = shape_.is_v2 ? row + c : row;
-    std::copy_n(hidden + static_cast<std::size_t>(t) * c, c, trunk.data());
-    machine_.kernels->rms_norm(w.x.row(t), head.embedding_norm.data(), shape_.norm_eps, c, padded, normed.data());
-    std::copy_n(normed.data(), c, embedding);
-    machine_.kernels->rms_norm(trunk.data(), head.hidden_norm.data(), shape_.norm_eps, c, padded, normed.data());
-    std::copy_n(normed.data(), c, state);
-    if (with_codes) w.joined.quantize_columns(*machine_.kernels, t, 0, w.joined.ld);
-  }
-}
-
-void Model::draft(int k, const BatchView& b, const float* hidden, const std::int32_t* keep, float* logits) {
-  check_loaded();
-  if (k < 0 || k >= static_cast<int>(heads_.size()))
-    refuse("head " + std::to_string(k) + " does not exist: the model has " + std::to_string(heads_.size()));
-  Head& head = heads_[k];
-  check(b, head.layer.shape.attention.window < 0);
-  for (int n = 0; n < b.sequences; ++n)
-    if (keep[n] < 0 || keep[n] > b.starts[n + 1] - b.starts[n])
-      refuse("keep_N[" + std::to_string(n) + "] = " + std::to_string(keep[n]) +
-             " is not a number of that sequence's rows");
-  const int blocks = view_batch(b, draft_views_);
-  const Pool::Pass pass(pool_);
-  join_inputs(head, b, draft_views_, hidden);
-  linear(machine_, head.projection, work_.joined, {b.tokens, 0, nullptr, nullptr}, work_.x.row(0), work_.x.ld, false);
-  run_layer(head.layer, draft_views_, blocks, b.tokens);
-  for (int n = 0; n < b.sequences; ++n) head.layer.cache.commit(draft_views_[n], keep[n]);
-  head_logits(head.final_norm, b, logits);
 }
 
 }  // namespace openmimo

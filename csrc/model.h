@@ -8,6 +8,7 @@
 #include "attention.h"
 #include "moe.h"
 #include "quant.h"
+#include "states.h"
 
 namespace openmimo {
 
@@ -67,15 +68,20 @@ class Model {
   void set_codes(const std::string& name, const std::int8_t* codes, const float* scales,
                  const std::vector<int>& shape);
 
-  // logits[B, V], hidden[T, C]
-  void forward(const BatchView& batch, float* logits, float* hidden);
+  // Before the first forward: ids that may be generated, and heads that will draft (0: no state is kept for them).
+  void start(int num_ids, int num_heads);
+  // logits[B, V], best[B], see best_id; hidden[T, C] or null
+  void forward(const BatchView& batch, float* logits, std::int32_t* best, float* hidden);
   // keep[N], rows of each sequence of the last forward
   void commit(const std::int32_t* keep, int count);
+  // One row for each sequence, its token chosen last; counts[N] -> drafts[N, num_heads of start]
+  void draft(const BatchView& batch, const std::int32_t* counts, std::int32_t* drafts);
   // hidden[T, C], keep[N] -> logits[B, V]
-  void draft(int head, const BatchView& batch, const float* hidden, const std::int32_t* keep, float* logits);
+  void head_logits(int head, const BatchView& batch, const float* hidden, const std::int32_t* keep, float* logits);
 
   const ModelShape& shape() const { return shape_; }
   const char* instruction_set() const { return machine_.kernels->name; }
+  int num_heads() const { return num_heads_; }
   int threads() const { return pool_.threads(); }
   std::size_t weight_bytes() const { return weights_.size(); }
   std::size_t cache_bytes() const;
@@ -104,6 +110,8 @@ class Model {
     Activations attended;  // [T, H * U]
     Buffer<float> qkv;    // [T, H * D + G * D + G * U]
     Buffer<float> logits;
+    Buffer<float> draft_logits;
+    Buffer<float> joined_row;  // one row of a head's input in the making
     std::vector<AttentionScratch> attention;
     FeedForwardScratch ffn;
   };
@@ -130,9 +138,19 @@ class Model {
   void embed(const BatchView& batch, Activations& x);
   void run_layer(Layer& layer, const std::vector<SequenceView>& views, int scratch_blocks, int rows);
   void norm_rows(const Activations& x, const std::vector<float>& weight, Activations& y, int rows, bool with_codes);
-  void head_logits(const std::vector<float>& norm, const BatchView& batch, float* logits);
+  void score(const std::vector<float>& norm, const BatchView& batch, float* logits);
+
+  struct HeadPass;
+  int head_reach() const;
+  void save_states(const SequenceView& view, int keep);
+  void write_state(int t, float* to);
+  void forget_states(SavedStates& saved) const;
+  void catch_up(const BatchView& batch);
+  void add_rows(HeadPass& pass, int k, const BatchView& batch, int n, int end, const std::int32_t* drafts);
+  void draft_one(int k, const BatchView& batch, const std::int32_t* counts, std::int32_t* drafts);
+  void run_head(int k, const BatchView& batch, const float* const* states, const std::int32_t* keep);
   void join_inputs(const Head& head, const BatchView& batch, const std::vector<SequenceView>& views,
-                   const float* hidden);
+                   const float* const* states);
 
   ModelShape shape_;
   Kind kind_;
@@ -152,7 +170,10 @@ class Model {
   std::unordered_map<std::string, std::size_t> by_name_;
   bool is_loaded_ = false;
 
+  int num_ids_ = 0, num_heads_ = 0;
   std::vector<SequenceView> views_, draft_views_;
+  std::vector<std::int32_t> token_ids_;  // [T] of the last forward
+  std::vector<SavedStates> saved_;       // of each slot, if heads draft
   Work work_;
 };
 

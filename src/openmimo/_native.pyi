@@ -68,6 +68,7 @@ class Model:
     def code_bits(self, name: str) -> int: ...
     def set(self, name: str, values: Float32 | NDArray[np.uint16]) -> None: ...
     def set_codes(self, name: str, codes: NDArray[np.int8], scales: Float32) -> None: ...
+    def start(self, num_ids: int, num_heads: int) -> None: ...
     def forward(
         self,
         token_ids_T: Int32,
@@ -77,10 +78,22 @@ class Model:
         pages_NP: Int32,
         wanted_B: Int32,
         logits_BV: Float32,
-        hidden_TC: Float32,
+        best_B: Int32,
+        hidden_TC: Float32 | None,
     ) -> None: ...
     def commit(self, keep_N: Int32) -> None: ...
     def draft(
+        self,
+        token_ids_T: Int32,
+        starts_N1: Int32,
+        first_N: Int32,
+        slots_N: Int32,
+        pages_NP: Int32,
+        wanted_B: Int32,
+        counts_N: Int32,
+        drafts_NK: Int32,
+    ) -> None: ...
+    def head_logits(
         self,
         head: int,
         token_ids_T: Int32,

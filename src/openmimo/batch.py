@@ -16,7 +16,7 @@ PAGE_SIZE = 64
 """Positions in one page of a global-attention cache."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Batch:
     """New tokens of N sequences, laid end to end.
 
@@ -40,17 +40,21 @@ class Batch:
     wanted_B: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class StepResult:
-    """Result of a forward pass.
+    """Result of a forward pass. The arrays are the back end's own and hold until its next forward pass.
 
     Attributes:
         logits_BV: float32 [B, V], one row for each wanted row.
-        hidden_TC: float32 [T, C], the trunk state that MTP heads read (already normed if the config says so).
+        best_B: int32 [B], the lowest id among the highest logits of each wanted row, of the ids that may be
+            generated; -1 if one of them is NaN or the highest is infinite.
+        hidden_TC: float32 [T, C], the trunk state that MTP heads read (already normed if the config says so); None
+            if it was not asked for.
     """
 
     logits_BV: np.ndarray
-    hidden_TC: np.ndarray
+    best_B: np.ndarray
+    hidden_TC: np.ndarray | None = None
 
 
 class Backend(Protocol):
@@ -65,24 +69,49 @@ class Backend(Protocol):
     num_slots: int
     num_pages: int
 
-    def forward(self, batch: Batch) -> StepResult:
+    def start(self, num_ids: int, num_heads: int) -> None:
+        """Say what will be asked for, before the first forward pass.
+
+        Args:
+            num_ids: ids below this one may be generated (rows of the embedding past the tokenizer's may not).
+            num_heads: MTP heads that will draft; with 0 nothing is kept for them.
+        """
+        ...
+
+    def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
         """Run the trunk over the batch's rows."""
         ...
 
     def commit(self, keep_N: np.ndarray) -> None:
-        """Keep the first keep_N[n] rows of each sequence of the last `forward` in the window caches."""
+        """Keep the first keep_N[n] rows of each sequence of the last `forward`: in the window caches, and their trunk
+        states for the heads.
+        """
         ...
 
-    def draft(self, head: int, batch: Batch, hidden_TC: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
-        """Run one MTP head.
+    def draft(self, batch: Batch, counts_N: np.ndarray) -> np.ndarray:
+        """Let the MTP heads propose tokens, each head's best id going into the next head.
+
+        The back end knows which rows each head still needs, and has their tokens and trunk states.
+
+        Args:
+            batch: one row for each sequence, the token that was chosen last; it is not yet cached.
+            counts_N: int32 [N], drafts for each sequence, up to `num_heads`.
+        Returns:
+            int32 [N, num_heads]; row n begins with its counts_N[n] drafts. -1 stands where a head's logits are not
+            finite.
+        """
+        ...
+
+    def head_logits(self, head: int, batch: Batch, hidden_TC: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
+        """Score rows with one MTP head.
 
         Args:
             head: 0-based MTP head.
             batch: row at position i carries the token x_(i+1+head); first_N counts positions already kept by this
                 head. The global caches of a head use the same page numbers as the trunk's.
             hidden_TC: float32 [T, C], trunk state of position i for the row at position i.
-            keep_N: int32 [N], how many leading rows hold committed tokens only and so stay in the head's window
-                cache; the rest are forgotten when the call returns.
+            keep_N: int32 [N], how many leading rows stay in the head's window cache; the rest are forgotten when the
+                call returns.
         Returns:
             float32 [B, V], logits for the wanted rows.
         """

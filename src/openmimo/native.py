@@ -15,6 +15,7 @@ __all__ = ["NativeBackend", "WeightKind"]
 WeightKind = str
 """How weights are kept in memory: "f32", "bf16", "q8" or "q4"."""
 
+_KEPT_ROWS = 64  # of logits, that one step after the other is written to: fresh memory costs more than its writing
 _KINDS = ("f32", "bf16", "q8", "q4")
 
 
@@ -50,6 +51,9 @@ class NativeBackend:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         _load(self._model, checkpoint)
+        self._num_heads = 0
+        self._logits_BV = np.empty((_KEPT_ROWS, self.config.vocab_size), np.float32)
+        self._best_B = np.empty(_KEPT_ROWS, np.int32)
 
     @property
     def instruction_set(self) -> str:
@@ -66,23 +70,41 @@ class NativeBackend:
         """Memory reserved for keys and values; the system hands it out when it is first written."""
         return self._model.cache_bytes
 
-    def forward(self, batch: Batch) -> StepResult:
+    def start(self, num_ids: int, num_heads: int) -> None:
+        """Say what will be asked for, before the first forward pass.
+
+        Args:
+            num_ids: ids below this one may be generated.
+            num_heads: MTP heads that will draft; with 0 nothing is kept for them.
+        Raises:
+            ValueError: more ids or heads than the model has.
+        """
+        self._model.start(num_ids, num_heads)
+        self._num_heads = num_heads
+
+    def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
         """Run the trunk over the batch's rows.
 
         Args:
             batch: new tokens, see `Batch`.
+            wants_hidden: return the trunk state of every row.
         Returns:
-            Logits of the wanted rows and the trunk state of every row.
+            Logits and best ids of the wanted rows, and trunk states; overwritten by the next forward pass.
         Raises:
             ValueError: an array has the wrong type or shape, or an id, page, slot or position is out of range.
         """
-        logits_BV = np.empty((len(batch.wanted_B), self.config.vocab_size), np.float32)
-        hidden_TC = np.empty((len(batch.token_ids_T), self.config.hidden_size), np.float32)
-        self._model.forward(*_arrays(batch), logits_BV, hidden_TC)
-        return StepResult(logits_BV, hidden_TC)
+        num_wanted = len(batch.wanted_B)
+        logits_BV, best_B, hidden_TC = self._logits_BV[:num_wanted], self._best_B[:num_wanted], None
+        if num_wanted > _KEPT_ROWS:
+            logits_BV = np.empty((num_wanted, self.config.vocab_size), np.float32)
+            best_B = np.empty(num_wanted, np.int32)
+        if wants_hidden:
+            hidden_TC = np.empty((len(batch.token_ids_T), self.config.hidden_size), np.float32)
+        self._model.forward(*_arrays(batch), logits_BV, best_B, hidden_TC)
+        return StepResult(logits_BV, best_B, hidden_TC)
 
     def commit(self, keep_N: np.ndarray) -> None:
-        """Keep the first keep_N[n] rows of each sequence of the last `forward` in the window caches.
+        """Keep the first keep_N[n] rows of each sequence of the last `forward`.
 
         Args:
             keep_N: int32 [N], from 0 to that sequence's rows.
@@ -91,8 +113,23 @@ class NativeBackend:
         """
         self._model.commit(_int32("keep_N", keep_N, 1))
 
-    def draft(self, head: int, batch: Batch, hidden_TC: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
-        """Run one MTP head.
+    def draft(self, batch: Batch, counts_N: np.ndarray) -> np.ndarray:
+        """Let the MTP heads propose tokens, each head's best id going into the next head.
+
+        Args:
+            batch: one row for each sequence, the token that was chosen last.
+            counts_N: int32 [N], drafts for each sequence.
+        Returns:
+            int32 [N, num_heads]; row n begins with its counts_N[n] drafts, -1 where logits are not finite.
+        Raises:
+            ValueError: as `forward`, or more drafts than `start` gave heads.
+        """
+        drafts_NK = np.empty((len(counts_N), self._num_heads), np.int32)
+        self._model.draft(*_arrays(batch), _int32("counts_N", counts_N, 1), drafts_NK)
+        return drafts_NK
+
+    def head_logits(self, head: int, batch: Batch, hidden_TC: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
+        """Score rows with one MTP head.
 
         Args:
             head: 0-based MTP head.
@@ -110,9 +147,8 @@ class NativeBackend:
                 f"[{len(batch.token_ids_T)}, {self.config.hidden_size}]: the trunk state of every row"
             )
         logits_BV = np.empty((len(batch.wanted_B), self.config.vocab_size), np.float32)
-        self._model.draft(
-            head, *_arrays(batch), np.ascontiguousarray(hidden_TC), _int32("keep_N", keep_N, 1), logits_BV
-        )
+        keep_N = _int32("keep_N", keep_N, 1)
+        self._model.head_logits(head, *_arrays(batch), np.ascontiguousarray(hidden_TC), keep_N, logits_BV)
         return logits_BV
 
 

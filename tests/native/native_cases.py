@@ -44,13 +44,14 @@ class Driver:
     def feed(self, rows: dict[int, list[int]], keep: dict[int, int] | None = None):
         """Forward and commit; returns logits and trunk states of each slot."""
         batch = self.batch(rows)
-        result = self.backend.forward(batch)
+        result = self.backend.forward(batch, wants_hidden=True)
         kept = {s: len(tokens) for s, tokens in rows.items()} | (keep or {})
         self.backend.commit(np.array([kept[s] for s in rows], np.int32))
         for s in rows:
             self.length[s] = self.length.get(s, 0) + kept[s]
         cuts = [slice(batch.starts_N1[n], batch.starts_N1[n + 1]) for n in range(len(rows))]
-        return {s: (result.logits_BV[cut], result.hidden_TC[cut]) for s, cut in zip(rows, cuts, strict=True)}
+        logits_BV, hidden_TC = result.logits_BV.copy(), result.hidden_TC
+        return {s: (logits_BV[cut], hidden_TC[cut]) for s, cut in zip(rows, cuts, strict=True)}
 
 
 def open_backend(name: str, weights: str = "f32", threads: int = 1, slots: int = 4, **reading) -> NativeBackend:

@@ -64,16 +64,37 @@ def test_bad_commits_are_refused(backend):
         backend.commit(int32(3))
 
 
+def test_drafts_that_were_not_prepared_are_refused(backend):
+    driver = Driver(backend)
+    with pytest.raises(ValueError, match="num_heads=4 must be from 0 to 3"):
+        backend.start(320, 4)
+    with pytest.raises(ValueError, match="num_ids=321 must be from 1 to 320"):
+        backend.start(321, 2)
+    backend.start(320, 2)
+    with pytest.raises(ValueError, match="sequence 0 is at position 0, its slot has 0 tokens"):
+        backend.draft(driver.batch({0: [1]}, first={0: 0}), int32(1))
+    driver.feed({0: [1, 2, 3]})
+    with pytest.raises(ValueError, match="sequence 0 is at position 2, its slot has 3 tokens"):
+        backend.draft(driver.batch({0: [4]}, first={0: 2}), int32(1))
+    with pytest.raises(ValueError, match="one token of each sequence"):
+        backend.draft(driver.batch({0: [4, 5]}, first={0: 3}), int32(1))
+    with pytest.raises(ValueError, match="sequence 0: 3 drafts must be from 0 to 2"):
+        backend.draft(driver.batch({0: [4]}, first={0: 3}), int32(3))
+    with pytest.raises(ValueError, match="counts_N must have one entry"):
+        backend.draft(driver.batch({0: [4]}, first={0: 3}), int32(1, 1))
+    assert backend.draft(driver.batch({0: [4]}, first={0: 3}), int32(2)).shape == (1, 2)
+
+
 def test_bad_drafts_are_refused(backend):
     driver = Driver(backend)
     hidden = driver.feed({0: [1, 2, 3]})[0][1]
     batch = driver.batch({0: [2, 3]}, first={0: 0})
     with pytest.raises(ValueError, match="head 3 does not exist: the model has 3"):
-        backend.draft(3, batch, hidden[:2], int32(2))
+        backend.head_logits(3, batch, hidden[:2], int32(2))
     with pytest.raises(ValueError, match=r"hidden_TC is float32 \[3, 64\]"):
-        backend.draft(0, batch, hidden, int32(2))
+        backend.head_logits(0, batch, hidden, int32(2))
     with pytest.raises(ValueError, match=r"keep_N\[0\] = 3"):
-        backend.draft(0, batch, hidden[:2], int32(3))
+        backend.head_logits(0, batch, hidden[:2], int32(3))
 
 
 def test_bad_settings_are_refused(monkeypatch):

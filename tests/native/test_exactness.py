@@ -81,7 +81,7 @@ def test_forgotten_rows_of_a_head_leave_no_trace(name, head, extra):
             rows = TOKENS[first + 1 : first + 11] + (long_tokens(extra, seed=first) if with_drafts else [])
             states = np.resize(hidden[first : first + len(rows)], (len(rows), hidden.shape[1]))
             batch = driver.batch({0: rows}, first={0: first}, wanted=range(10))
-            result.append(backend.draft(head, batch, states, np.array([10], np.int32)))
+            result.append(backend.head_logits(head, batch, states, np.array([10], np.int32)))
         return np.concatenate(result)
 
     np.testing.assert_array_equal(run(True), run(False))
@@ -92,7 +92,7 @@ def test_a_draft_pass_does_not_disturb_the_trunk():
     driver = Driver(backend)
     hidden = driver.feed({0: TOKENS[:100]})[0][1]
     batch = driver.batch({0: TOKENS[1:100]}, first={0: 0})
-    backend.draft(0, batch, hidden[:99], np.array([99], np.int32))
+    backend.head_logits(0, batch, hidden[:99], np.array([99], np.int32))
     got = driver.feed({0: TOKENS[100:]})[0][0]
     np.testing.assert_array_equal(got, logits(open_backend(FLASH), TOKENS)[100:])
 

@@ -59,7 +59,7 @@ def test_mtp_logits_match_the_published_implementation(name, head, state, chunk)
         part = rows[first : first + chunk]
         batch = driver.batch({0: part}, first={0: first})
         keep = np.array([len(part)], np.int32)
-        got.append(backend.draft(head, batch, hidden[first : first + len(part)], keep))
+        got.append(backend.head_logits(head, batch, hidden[first : first + len(part)], keep))
     want = e[f"mtp.{head}.logits_{state}_hidden"]
     np.testing.assert_allclose(np.concatenate(got), want, rtol=0, atol=TOLERANCE)
 

@@ -72,16 +72,22 @@ def greedy(prompt: list[int], count: int, eos: int | None = None) -> list[int]:
     return tokens[len(prompt) :]
 
 
+def propose(tokens: list[int], num: int, has_window: bool = True, num_ids: int = VOCAB) -> list[int]:
+    """Drafts behind known tokens, when every head reads committed tokens only."""
+    drafts: list[int] = []
+    for head in range(num):
+        shifted = tokens + drafts
+        rows = [(shifted[i + 1 + head], *trunk_state(tokens[: i + 1])) for i in range(len(tokens) - 1)]
+        drafts.append(int(head_logits(head, rows, has_window)[:num_ids].argmax()))
+    return drafts
+
+
 def greedy_rounds(prompt: list[int], count: int, num_drafts: int, has_window: bool = True) -> list[tuple[int, ...]]:
     """Rounds of greedy drafting where every head reads committed tokens only, recomputed from the start."""
     tokens, rounds = list(prompt) + greedy(prompt, 1), []
     while len(tokens) < len(prompt) + count:
         num = min(num_drafts, len(prompt) + count - len(tokens) - 1)
-        drafts: list[int] = []
-        for head in range(num):
-            shifted = tokens + drafts
-            rows = [(shifted[i + 1 + head], *trunk_state(tokens[: i + 1])) for i in range(len(tokens) - 1)]
-            drafts.append(int(head_logits(head, rows, has_window).argmax()))
+        drafts = propose(tokens, num, has_window)
         own = greedy(tokens, num + 1)
         accepted = next((i for i in range(num) if drafts[i] != own[i]), num)
         if num:
@@ -108,8 +114,15 @@ class FakeBackend:
         self._slots: list[list[int]] = [[] for _ in range(num_slots)]
         self._heads: list[list[list[tuple[int, ...]]]] = [[[] for _ in range(num_slots)] for _ in range(num_heads)]
         self._uncommitted: list[tuple[int, list[int]]] | None = None
+        self._num_ids = self._num_drafting = 0
 
-    def forward(self, batch: Batch) -> StepResult:
+    def start(self, num_ids: int, num_heads: int) -> None:
+        assert self.num_forwards == 0
+        assert num_ids <= self.config.vocab_size
+        assert num_heads <= self.config.num_mtp_layers
+        self._num_ids, self._num_drafting = num_ids, num_heads
+
+    def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
         self.num_forwards += 1
         if self.fail_at == self.num_forwards - 1:
             raise MemoryError("no memory for this step")
@@ -131,7 +144,13 @@ class FakeBackend:
                     logits[-1][:] = np.nan
                 hidden.append(trunk_state(history[:end]))
             self._uncommitted.append((slot, rows))
-        return StepResult(np.array(logits)[batch.wanted_B], np.array(hidden, np.float32))
+        logits_BV = np.array(logits)[batch.wanted_B]
+        best_B = np.array([self._best(row) for row in logits_BV], np.int32)
+        return StepResult(logits_BV, best_B, np.array(hidden, np.float32) if wants_hidden else None)
+
+    def _best(self, logits_V: np.ndarray) -> int:
+        allowed = logits_V[: self._num_ids]
+        return int(allowed.argmax()) if np.isfinite(allowed).all() else -1
 
     def commit(self, keep_N: np.ndarray) -> None:
         assert self._uncommitted is not None, "commit without a forward pass"
@@ -142,8 +161,22 @@ class FakeBackend:
             self._slots[slot] += rows[:keep]
         self._uncommitted = None
 
-    def draft(self, head: int, batch: Batch, hidden_TC: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
+    def draft(self, batch: Batch, counts_N: np.ndarray) -> np.ndarray:
+        """As if every head had just seen all committed tokens."""
         assert self._uncommitted is None, "draft between forward and commit"
+        self._check(batch)
+        assert counts_N.dtype == np.int32
+        drafts_NK = np.full((counts_N.size, self._num_drafting), -7, np.int32)
+        for n, (slot, first, [token]) in enumerate(_sequences(batch)):
+            assert len(self._slots[slot]) == first, "first_N is not the committed length"
+            assert 0 <= counts_N[n] <= self._num_drafting
+            tokens = [*self._slots[slot], token]
+            drafts = propose(tokens, int(counts_N[n]), self.has_window, self._num_ids)
+            drafts_NK[n, : len(drafts)] = drafts
+        return drafts_NK
+
+    def head_logits(self, head: int, batch: Batch, hidden_TC: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
+        assert self._uncommitted is None, "head_logits between forward and commit"
         self._check(batch)
         assert hidden_TC.shape == (batch.token_ids_T.size, 4)
         assert hidden_TC.dtype == np.float32

@@ -5,7 +5,7 @@ import pytest
 from engine_backend import FakeBackend
 
 from openmimo.engine import Engine, SamplingParams
-from openmimo.engine.draft import DraftController, HeadState
+from openmimo.engine.draft import DraftController
 from openmimo.engine.request import Request
 from openmimo.errors import CapacityError
 
@@ -14,40 +14,9 @@ def request(num_prompt, max_new_tokens):
     return Request([1] * num_prompt, SamplingParams(), max_new_tokens, seed=0)
 
 
-def test_saved_states_stay_until_every_head_is_done_with_them():
-    state = HeadState(num_heads=2, capacity=6, hidden_size=1, window=None)
-    rows = np.arange(40, dtype=np.float32).reshape(40, 1)
-    position = 0
-    for count in (4, 1, 2, 3, 1, 4, 2, 1, 3):
-        if state.room < count:
-            state.num_final = [position - 1, position - 2]
-        state.save(rows[position : position + count])
-        position += count
-        first = min(state.num_final)
-        assert state.end == position
-        assert state.states(first, position).ravel().tolist() == list(range(first, position))
-
-
-def test_heads_with_a_window_drop_older_states_and_start_afresh_from_there():
-    state = HeadState(num_heads=2, capacity=4 + 4, hidden_size=1, window=3)
-    rows = np.arange(40, dtype=np.float32).reshape(40, 1)
-    state.save(rows[:20])
-    assert (state.end, state.first_row(0), state.origin) == (20, 16, [16, 0])
-    assert state.states(16, 20).ravel().tolist() == [16, 17, 18, 19]
-    state.num_final[0] = 20
-    state.save(rows[20:22])  # head 1 is far behind; head 0 has two rows to run
-    assert (state.first_row(0), state.first_row(1), state.origin) == (20, 18, [16, 18])
-    assert state.states(18, 22).ravel().tolist() == [18, 19, 20, 21]
-    for end in range(22, 40):
-        state.save(rows[end : end + 1])
-        assert state.states(end - 3, end + 1).ravel().tolist() == [end - 3, end - 2, end - 1, end]
-        assert state.room >= 4
-
-
 def _drive(controller, seconds, rates, num_steps, seed=0):
     """Run a controller on a machine with these step times and acceptance rates; returns (time, tokens, choices)."""
     rng, running = np.random.default_rng(seed), request(5, 10**6)
-    running.heads = HeadState(controller.max_drafts, 1, 1, None)
     time, tokens, choices = 0.0, 0, []
     for _ in range(num_steps):
         num_drafts = controller.choose([running])

@@ -1,11 +1,6 @@
 """Speculative decoding with the model's own multi-token-prediction heads.
 
-For known tokens x_0..x_n whose trunk states are h_0..h_(n-1), head k's row at position i takes h_i and the embedding of
-x_(i+1+k) and predicts x_(i+2+k). So the row at position n-1 of head 0 takes x_n and gives draft d_1 = x_(n+1); head 1's
-takes d_1 and gives d_2; and so on. Every head reads the same trunk states; only tokens chain.
-
-Head k's row at position i is final once x_(i+1+k) is known, that is for i < n-k: those rows stay in its cache. The k
-rows after them were computed from drafts; they are dropped and computed again, from saved trunk states, next time.
+The back end proposes (`Backend.draft`); here it is decided how many tokens, and which of them are taken.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +11,7 @@ from openmimo.batch import Backend
 from openmimo.engine.pack import Packer
 from openmimo.engine.request import Request
 
-__all__ = ["DraftController", "Drafter", "HeadState", "accept"]
+__all__ = ["DraftController", "Drafter", "accept"]
 
 _FIRST_PROBE = 64
 _LAST_PROBE = 512
@@ -45,129 +40,21 @@ def accept(drafts: Sequence[int], choose: Callable[[int], int]) -> list[int]:
     return [*tokens, choose(len(drafts))]
 
 
-class HeadState:
-    """Where a request's heads stand: rows final in each head's cache, and trunk states of the rows that are not.
-
-    A head is one block, so its keys and values at a position depend on that position alone. A head with a window
-    therefore needs no row older than the window: one that fell further behind (a long prompt, or steps without drafts)
-    starts afresh from there, as a shorter sequence. Rotary attention sees distances only, so nothing else changes.
-
-    Args:
-        num_heads: heads in use.
-        capacity: trunk states that can be saved.
-        hidden_size: their width.
-        window: past positions that the heads see; None sees all.
-    Attributes:
-        num_final: for each head, positions whose rows are final.
-        origin: for each head, the position at which its sequence starts.
-        reach: rows that the next draft can depend on; None is all.
-        acceptance: running acceptance rate of each draft position.
-    """
-
-    def __init__(self, num_heads: int, capacity: int, hidden_size: int, window: int | None):
-        self.num_final = [0] * num_heads
-        self.origin = [0] * num_heads
-        self.reach = None if window is None else window + 1
-        self.acceptance: list[float] = []
-        self._saved_SC = np.empty((capacity, hidden_size), np.float32)
-        self._first = 0  # position of the first saved state, which is row _begin
-        self._begin = 0
-        self._end = 0
-
-    @property
-    def end(self) -> int:
-        """Position after the last saved state."""
-        return self._first + self._end - self._begin
-
-    @property
-    def room(self) -> int:
-        """States that can still be saved; heads with a window never run out, because old states are dropped."""
-        return self._saved_SC.shape[0] - (self.end - self._oldest(self.end))
-
-    def save(self, hidden_TC: np.ndarray) -> None:
-        """Append the trunk states of newly cached positions."""
-        end = self.end + hidden_TC.shape[0]
-        self._forget(self._oldest(end))
-        new_TC = hidden_TC[max(0, self._first - (end - hidden_TC.shape[0])) :]
-        if self._end + new_TC.shape[0] > self._saved_SC.shape[0]:
-            kept = self._end - self._begin
-            self._saved_SC[:kept] = self._saved_SC[self._begin : self._end].copy()
-            self._begin, self._end = 0, kept
-        self._saved_SC[self._end : self._end + new_TC.shape[0]] = new_TC
-        self._end += new_TC.shape[0]
-
-    def states(self, first: int, end: int) -> np.ndarray:
-        """Give saved states.
-
-        Args:
-            first: position of the first one.
-            end: position after the last one.
-        Returns: float32 [end - first, C], a view.
-        """
-        offset = self._begin - self._first
-        return self._saved_SC[offset + first : offset + end]
-
-    def first_row(self, head: int) -> int:
-        """Position of a head's next row; moves the head up to its window if it fell behind it."""
-        if self.reach is not None and self.end - self.num_final[head] > self.reach:
-            self.num_final[head] = self.origin[head] = self.end - self.reach
-        return self.num_final[head]
-
-    def _oldest(self, end: int) -> int:
-        """First position whose state is needed, once states up to `end` are saved."""
-        oldest = min(self.num_final)
-        return oldest if self.reach is None else max(oldest, end - self.reach)
-
-    def _forget(self, before: int) -> None:
-        if before >= self.end:
-            self._first, self._begin, self._end = before, 0, 0
-        elif before > self._first:
-            self._begin += before - self._first
-            self._first = before
-
-
 class Drafter:
-    """Runs the heads of a back end for the engine.
+    """Lets the heads of a back end propose tokens.
 
     Args:
         backend: the model.
-        num_ids: tokens that may be proposed (rows of the embedding past the tokenizer's are not).
         num_heads: heads in use for drafting.
-        chunk_rows: most rows that a prefill step appends.
     Attributes:
         is_behind: the last proposal had to run more rows than usual, for heads that had not been used for long.
     """
 
-    def __init__(self, backend: Backend, num_ids: int, num_heads: int, chunk_rows: int):
+    def __init__(self, backend: Backend, num_heads: int):
         self.backend = backend
-        self.num_ids = num_ids
         self.num_heads = num_heads
-        self.chunk_rows = chunk_rows
         self.is_behind = False
         self._packer = Packer()
-
-    def start(self, request: Request) -> None:
-        """Prepare a request that was just admitted."""
-        request.heads = None
-        config, is_scored = self.backend.config, request.wants_head_logits
-        num_heads = config.num_mtp_layers if is_scored else self.num_heads
-        if num_heads == 0 or (request.max_tokens < request.num_prompt + 2 and not is_scored):
-            return
-        window = None if is_scored else config.mtp_layer.window
-        rows = self.chunk_rows if window is None else window + 1
-        request.heads = HeadState(
-            num_heads, min(rows, request.max_tokens) + 2 * num_heads + 2, config.hidden_size, window
-        )
-
-    def save(self, request: Request, hidden_TC: np.ndarray) -> None:
-        """Keep the trunk states of rows that were just cached.
-
-        Args:
-            request: whose rows they are.
-            hidden_TC: float32 [T, C].
-        """
-        if request.heads is not None:
-            request.heads.save(hidden_TC)
 
     def propose(self, requests: Sequence[Request], num_drafts: int) -> list[int]:
         """Write drafts behind the known tokens of each decoding request.
@@ -177,62 +64,19 @@ class Drafter:
             num_drafts: drafts wanted for each.
         Returns: drafts made for each; fewer where a request is about to reach its length.
         """
-        counts = [_drafts_for(request, num_drafts) for request in requests]
+        counts = [min(num_drafts, request.max_tokens - request.num_known - 1) for request in requests]
         self.is_behind = False
-        for head in range(max(counts, default=0)):
-            self._draft(head, [request for request, count in zip(requests, counts, strict=True) if count > head])
+        if max(counts, default=0) == 0:
+            return counts
+        tokens = [request.tokens_S[request.num_cached : request.num_known] for request in requests]
+        batch = self._packer.pack(requests, tokens, [request.num_cached for request in requests], [])
+        drafts_NK = self.backend.draft(batch, np.array(counts, np.int32))
+        for index, (request, count) in enumerate(zip(requests, counts, strict=True)):
+            if count:
+                request.tokens_S[request.num_known : request.num_known + count] = drafts_NK[index, :count]
+                self.is_behind = self.is_behind or request.num_cached - request.num_drafted > 2 * self.num_heads + 2
+                request.num_drafted = request.num_cached
         return counts
-
-    def _draft(self, head: int, requests: list[Request]) -> None:
-        last_rows, row = [], -1
-        for request in requests:
-            assert request.heads is not None
-            num_rows = request.num_cached - request.heads.first_row(head)
-            self.is_behind = self.is_behind or num_rows > 2 * self.num_heads + 2
-            row += num_rows
-            last_rows.append(row)
-        logits_BV = self._run(head, requests, [request.num_cached for request in requests], last_rows)
-        for request, token in zip(requests, logits_BV[:, : self.num_ids].argmax(axis=1).tolist(), strict=True):
-            request.tokens_S[request.num_known + head] = token
-
-    def catch_up(self, request: Request) -> None:
-        """Run heads without a window over the saved states whose tokens are known, so that they can be forgotten.
-
-        The last state stays, because the next draft comes from its row. A request that wants all logits gets them.
-        """
-        if request.heads is None or request.heads.reach is not None:
-            return
-        usable = request.heads.end if request.wants_head_logits else request.heads.end - 1
-        for head, num_final in enumerate(request.heads.num_final):
-            end = min(usable, request.num_known - 1 - head)
-            if end <= num_final:
-                continue
-            logits_BV = self._run(head, [request], [end], None if request.wants_head_logits else [])
-            if request.wants_head_logits:
-                request.output.head_logits[head].append(logits_BV.copy())
-
-    def _run(self, head: int, requests: list[Request], ends: list[int], wanted: list[int] | None) -> np.ndarray:
-        """Run rows up to `ends` of one head; rows whose token is known become final."""
-        firsts, tokens, hidden, keep = [], [], [], []
-        for request, end in zip(requests, ends, strict=True):
-            state = request.heads
-            assert state is not None
-            first = state.first_row(head)
-            firsts.append(first - state.origin[head])
-            tokens.append(request.tokens_S[first + 1 + head : end + 1 + head])
-            hidden.append(state.states(first, end))
-            final = max(first, min(end, request.num_known - 1 - head))
-            keep.append(final - first)
-            state.num_final[head] = final
-        hidden_TC = hidden[0] if len(hidden) == 1 else np.concatenate(hidden)
-        batch = self._packer.pack(requests, tokens, firsts, wanted)
-        return self.backend.draft(head, batch, hidden_TC, np.array(keep, np.int32))
-
-
-def _drafts_for(request: Request, num_drafts: int) -> int:
-    if request.heads is None:
-        return 0
-    return max(0, min(num_drafts, len(request.heads.num_final), request.max_tokens - request.num_known - 1))
 
 
 class DraftController:
@@ -278,11 +122,9 @@ class DraftController:
         return totals
 
     def _rates(self, request: Request) -> list[float]:
-        if request.heads is None:
-            return [0.0] * self.max_drafts
-        if not request.heads.acceptance:
-            request.heads.acceptance = list(self._acceptance)
-        return request.heads.acceptance
+        if not request.acceptance:
+            request.acceptance = list(self._acceptance)
+        return request.acceptance
 
     def saw_drafts(self, request: Request, num_drafts: int, num_accepted: int) -> None:
         """Learn from a verified round of one request.

@@ -22,7 +22,11 @@ class Packer:
         self._pages_NP = np.zeros((0, 0), np.int32)
 
     def pack(
-        self, requests: Sequence[Request], tokens: Sequence[np.ndarray], firsts: list[int], wanted: Sequence[int] | None
+        self,
+        requests: Sequence[Request],
+        tokens: Sequence[np.ndarray],
+        firsts: list[int],
+        wanted: Sequence[int] | None = None,
     ) -> Batch:
         """Build a batch.
 

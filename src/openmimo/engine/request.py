@@ -13,7 +13,6 @@ from openmimo.engine.penalties import Penalties
 from openmimo.errors import OpenMiMoError
 
 if TYPE_CHECKING:
-    from openmimo.engine.draft import HeadState
     from openmimo.engine.text import TextStream
 
 __all__ = [
@@ -151,7 +150,8 @@ class Request:
         self.slot = -1
         self.slot_1 = np.zeros(1, np.int32)
         self.pages_1P = np.zeros((1, 0), np.int32)
-        self.heads: HeadState | None = None
+        self.acceptance: list[float] = []  # running rate at each draft position
+        self.num_drafted = 0  # tokens cached when it was last drafted for
         self.text: TextStream | None = None
         has_changes = params.has_penalties or params.logit_bias
         self.penalties = Penalties(params, self.num_prompt) if has_changes else None

@@ -12,23 +12,13 @@ from openmimo.engine.params import SamplingParams
 from openmimo.engine.request import TokenLogprob
 from openmimo.errors import OpenMiMoError
 
-__all__ = ["choose_greedy", "choose_token", "probabilities", "token_logprob", "uniform"]
+__all__ = ["choose_token", "probabilities", "token_logprob", "uniform"]
 
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FEW = 256
 _COLUMNS = 1024
 _BLOCK = 128
-
-
-def choose_greedy(logits_BV: np.ndarray) -> list[int]:
-    """Take the highest logit of each row; the lowest id wins ties.
-
-    Args:
-        logits_BV: float32 [B, V].
-    Returns: B token ids.
-    """
-    return logits_BV.argmax(axis=1).tolist()
 
 
 def choose_token(logits_V: np.ndarray, params: SamplingParams, seed: int, position: int) -> int:

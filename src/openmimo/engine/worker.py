@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from openmimo.batch import PAGE_SIZE, Backend
+from openmimo.batch import PAGE_SIZE, Backend, StepResult
 from openmimo.engine.cache import Cache
 from openmimo.engine.draft import DraftController, Drafter, accept
 from openmimo.engine.pack import Packer
 from openmimo.engine.request import Completion, Delta, FinishReason, Request, Stats, TokenLogprob
-from openmimo.engine.sampler import check_finite, choose_greedy, choose_token, token_logprob
+from openmimo.engine.sampler import choose_token, token_logprob
 from openmimo.engine.scheduler import Plan, Scheduler
 from openmimo.errors import OpenMiMoError
 
@@ -52,11 +52,12 @@ class Worker:
         self.max_drafts = max_drafts
         self.cache = Cache(backend.num_slots, backend.num_pages, PAGE_SIZE)
         self.scheduler = Scheduler(self.cache, prefill_rows, max_drafts)
-        self.drafter = Drafter(backend, num_ids, max_drafts, prefill_rows)
+        self.drafter = Drafter(backend, max_drafts)
         self.controller = DraftController(max_drafts, is_fixed)
         self.inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self.fault: OpenMiMoError | None = None
         self._packer = Packer()
+        backend.start(num_ids, max_drafts)
 
     def run(self) -> None:
         """Work until the closing order comes; then cancel what is left."""
@@ -95,7 +96,7 @@ class Worker:
             self.scheduler.grow()
             for request in self.scheduler.admit():
                 request.output.start_s = request.output.start_s or time.perf_counter()
-                self.drafter.start(request)
+                request.num_drafted = 0
             self._run(self.scheduler.plan())
         except Exception as error:  # whatever it is, the requests must hear of it and the loop must go on
             for request in list(self.scheduler.running):
@@ -110,51 +111,38 @@ class Worker:
     def _run(self, plan: Plan) -> None:
         """Draft, run the trunk over all rows, choose tokens, commit, hand out."""
         begin_s = time.perf_counter()
-        is_ordinary = not self._catch_up(plan.decodes) and not plan.prefills
         counts = self.drafter.propose(plan.decodes, self.controller.choose(plan.decodes))
         rows = [count + 1 for count in counts] + [num_rows for _, num_rows in plan.prefills]
         requests = [*plan.decodes, *(request for request, _ in plan.prefills)]
         wanted = [_num_wanted(request, num_rows) for request, num_rows in zip(requests, rows, strict=True)]
         result = self._forward(requests, rows, wanted)
-        chosen = self._choose(requests, counts, rows, wanted, result.logits_BV)
+        chosen = self._choose(requests, counts, rows, wanted, result)
         keep = [len(tokens) if row < len(counts) else rows[row] for row, tokens in enumerate(chosen)]
         self.backend.commit(np.array(keep, np.int32))
-        start = 0
-        for request, num_rows, num_kept in zip(requests, rows, keep, strict=True):
-            self.drafter.save(request, result.hidden_TC[start : start + num_kept])
+        for request, num_kept in zip(requests, keep, strict=True):
             request.num_cached += num_kept
-            start += num_rows
-        if is_ordinary and not self.drafter.is_behind:
+        if counts and not plan.prefills and not self.drafter.is_behind:
             self.controller.saw_step(len(counts), max(counts), time.perf_counter() - begin_s)
         self.scheduler.saw_step(plan, time.perf_counter() - begin_s)
         self._hand_out(requests, counts, wanted, chosen, result.logits_BV)
+        if result.hidden_TC is not None:
+            self._score_heads(requests, rows, result.hidden_TC)
 
-    def _catch_up(self, decodes: Sequence[Request]) -> bool:
-        """Let heads that were not used for long catch up, before their saved trunk states fill the memory.
-
-        Returns whether any had to.
-        """
-        full = [request for request in decodes if request.heads and request.heads.room < self.max_drafts + 1]
-        for request in full:
-            self.drafter.catch_up(request)
-        return bool(full)
-
-    def _forward(self, requests: list[Request], rows: list[int], wanted: list[int]):
+    def _forward(self, requests: list[Request], rows: list[int], wanted: list[int]) -> StepResult:
         tokens, firsts, wanted_rows, start = [], [], [], 0
         for request, num_rows, num_wanted in zip(requests, rows, wanted, strict=True):
             firsts.append(request.num_cached)
             tokens.append(request.tokens_S[request.num_cached : request.num_cached + num_rows])
             start += num_rows
             wanted_rows.extend(range(start - num_wanted, start))
-        is_all = len(wanted_rows) == start
-        return self.backend.forward(self._packer.pack(requests, tokens, firsts, None if is_all else wanted_rows))
+        batch = self._packer.pack(requests, tokens, firsts, None if len(wanted_rows) == start else wanted_rows)
+        return self.backend.forward(batch, any(request.wants_head_logits for request in requests))
 
     def _choose(
-        self, requests: list[Request], counts: list[int], rows: list[int], wanted: list[int], logits_BV: np.ndarray
+        self, requests: list[Request], counts: list[int], rows: list[int], wanted: list[int], result: StepResult
     ) -> list[list[int]]:
         """New tokens of each request; none for a prompt that is not done. A request that cannot go on is failed."""
-        logits_BV = logits_BV[:, : self.num_ids]
-        greedy = choose_greedy(logits_BV) if any(request.params.is_greedy for request in requests) else []
+        logits_BV, best = result.logits_BV[:, : self.num_ids], result.best_B.tolist()
         chosen, start = [], 0
         for index, (request, num_rows, num_wanted) in enumerate(zip(requests, rows, wanted, strict=True)):
             num_drafts = counts[index] if index < len(counts) else 0
@@ -162,21 +150,21 @@ class Worker:
             if request.num_cached + num_rows < request.num_known or request.wants_all_logits:
                 chosen.append([])
             else:  # the last rows: a prompt may want the logits of others too
-                chosen.append(self._choose_for(request, num_drafts, logits_BV, greedy, start - num_drafts - 1))
+                chosen.append(self._choose_for(request, num_drafts, logits_BV, best, start - num_drafts - 1))
         return chosen
 
     def _choose_for(
-        self, request: Request, num_drafts: int, logits_BV: np.ndarray, greedy: list[int], start: int
+        self, request: Request, num_drafts: int, logits_BV: np.ndarray, best: list[int], start: int
     ) -> list[int]:
         def choose(row: int) -> int:
             logits_V, position = logits_BV[start + row], request.num_known + row
             if request.penalties is not None:
                 logits_V = request.penalties.apply(logits_V, request.tokens_S, position)
-            elif request.params.is_greedy:
-                return check_finite(logits_V, greedy[start + row])
+            elif request.params.is_greedy and best[start + row] >= 0:
+                return best[start + row]
             return choose_token(logits_V, request.params, request.seed, position)
 
-        drafts = request.tokens_S[request.num_known : request.num_known + num_drafts].tolist()
+        drafts = request.tokens_S[request.num_known : request.num_known + num_drafts].tolist() if num_drafts else []
         try:
             tokens = accept(drafts, choose)
         except OpenMiMoError as error:
@@ -215,14 +203,12 @@ class Worker:
             if tokens:
                 num_choices = counts[index] + 1 if index < len(counts) else 1
                 self._extend(request, tokens, logits_WV[-num_choices:, : self.num_ids])
-            elif index >= len(counts):
-                self.drafter.catch_up(request)  # a chunk of the prompt: its trunk states would not fit beside the next
 
     def _score(self, request: Request, logits_WV: np.ndarray) -> None:
         if request.wants_head_logits:
-            self.drafter.catch_up(request)
-        elif num_rows := logits_WV.shape[0]:
-            request.output.logits.append(logits_WV[:num_rows].copy())
+            return
+        if logits_WV.shape[0]:
+            request.output.logits.append(logits_WV.copy())
         if request.num_cached == request.num_prompt:
             self._finish(request, "length")
 
@@ -232,6 +218,24 @@ class Worker:
         for position in range(len(entries), min(request.num_cached + 1, request.num_prompt)):
             token = int(request.tokens_S[position])
             entries.append(token_logprob(logits_WV[position - 1 - first], token, request.params.prompt_logprobs))
+
+    def _score_heads(self, requests: list[Request], rows: list[int], hidden_TC: np.ndarray) -> None:
+        """Run the heads over the rows of the last forward pass, for requests that want their logits."""
+        start = 0
+        for request, num_rows in zip(requests, rows, strict=True):
+            hidden_RC = hidden_TC[start : start + num_rows]
+            start += num_rows
+            if not request.wants_head_logits or request.output.done.is_set():
+                continue
+            first = request.num_cached - num_rows
+            for head, output in enumerate(request.output.head_logits):
+                end = min(request.num_cached, request.num_prompt - 1 - head)
+                if first < end:
+                    batch = self._packer.pack([request], [request.tokens_S[first + 1 + head : end + 1 + head]], [first])
+                    keep_N = np.array([end - first], np.int32)
+                    output.append(self.backend.head_logits(head, batch, hidden_RC[: end - first], keep_N))
+            if request.num_cached == request.num_prompt:
+                self._finish(request, "length")
 
     def _extend(self, request: Request, tokens: list[int], logits_WV: np.ndarray) -> None:
         """Append chosen tokens, up to one that ends the request."""
@@ -288,7 +292,6 @@ class Worker:
             stats=stats,
             prompt_logprobs=tuple(output.prompt_logprobs) if request.params.prompt_logprobs else None,
         )
-        request.heads = None
         output.done.set()
         output.deltas.put(Delta(text, tuple(token_ids), reason, stats, tuple(logprobs)))
 
@@ -316,7 +319,6 @@ class Worker:
     def _fail(self, request: Request, error: Exception) -> None:
         """Free what the request owns and report why it ends."""
         self.scheduler.remove(request)
-        request.heads = None
         output = request.output
         cause = str(error) if isinstance(error, OpenMiMoError) else f"{type(error).__name__}: {error}"
         output.error = OpenMiMoError(f"the engine failed on this request ({cause}); other requests can go on")
