@@ -1,4 +1,4 @@
-"""Checkpoint folders: published tensor names, memory-mapped reading, atomic writing.
+"""Checkpoint folders: memory-mapped reading by published names, atomic writing one tensor at a time.
 
 A folder holds config.json, *.safetensors (with model.safetensors.index.json if there are several) and, for text,
 tokenizer.json and tokenizer_config.json.
@@ -9,23 +9,25 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from openmimo.config import ModelConfig, TrunkState, WindowReading, read_config
 from openmimo.errors import CheckpointError
-from openmimo.formats import Quantized, count_nonfinite
+from openmimo.formats import Quantized, count_nonfinite, to_float32
 from openmimo.names import LAYER_NAME, MTP_NAME, tensor_shapes
 from openmimo.storage import Packed, Part, Plain, Storage, find_storage
-from openmimo.tensorfile import TensorFile, write_tensors
+from openmimo.tensorfile import Spec, TensorFile, TensorWriter
 
-__all__ = ["Checkpoint", "default_model_path", "has_weights", "make_durable", "save_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointWriter", "default_model_path", "has_weights", "make_durable", "save_checkpoint"]
 
 INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 4 * 10**9
+FLOAT32 = np.dtype(np.float32)
 
 
 def default_model_path() -> Path:
@@ -112,7 +114,7 @@ class Checkpoint:
         Raises:
             CheckpointError: there is no such tensor, or it holds NaN or infinite numbers.
         """
-        return self._finite(name, self._storage(name).load(self.stored))
+        return to_float32(self.floats(name))
 
     def quantized(self, name: str) -> Quantized | None:
         """Give a tensor's codes if it is stored as q8 or q4.
@@ -130,20 +132,39 @@ class Checkpoint:
         self._finite(name, quantized.scales_OG)
         return quantized
 
-    def stored_as_bf16(self, name: str) -> np.ndarray | None:
-        """Give a tensor in bf16 if that is how it is stored.
+    def floats(self, name: str) -> np.ndarray:
+        """Give a tensor as the floats that are stored, or as float32 if codes are.
 
         Args:
             name: a name of `tensor_shapes`.
-        Returns: `ml_dtypes.bfloat16` in the shape of `shape`, or None.
+        Returns: the dtype of `float_dtype`; a read-only view of the file if nothing had to be computed.
         Raises:
             CheckpointError: as `load`.
         """
         storage = self._storage(name)
-        if not isinstance(storage, Plain):
-            return None
-        values = storage.values(self.stored)
-        return self._finite(name, values) if values.dtype == ml_dtypes.bfloat16 else None
+        return self._finite(
+            name, storage.values(self.stored) if isinstance(storage, Plain) else storage.load(self.stored)
+        )
+
+    def float_dtype(self, name: str) -> np.dtype:
+        """Say what `floats` gives.
+
+        Args:
+            name: a name of `tensor_shapes`.
+        Returns: float32, float16 or bfloat16.
+        """
+        storage = self._storage(name)
+        return self._files[storage.name].entries[storage.name].dtype if isinstance(storage, Plain) else FLOAT32
+
+    def bits(self, name: str) -> int | None:
+        """Say whether a tensor is stored as q8 or q4.
+
+        Args:
+            name: a name of `tensor_shapes`.
+        Returns: 8, 4 or None.
+        """
+        storage = self._storage(name)
+        return storage.bits if isinstance(storage, Packed) else None
 
     def release(self, name: str) -> None:
         """Give back the memory that reading a tensor took in this process; call it when the tensor is done with.
@@ -187,11 +208,18 @@ class Checkpoint:
 
         Returns: numbers of elements by the first word of the name.
         """
-        used = {part for storage in self._storages.values() for part in storage.parts}
         sizes: Counter[str] = Counter()
-        for name in self._files.keys() - used:
+        for name in self.unused_names():
             sizes[name.partition(".")[0]] += math.prod(self._files[name].entries[name].shape)
         return dict(sorted(sizes.items()))
+
+    def unused_names(self) -> list[str]:
+        """List stored tensors that the text model does not read.
+
+        Returns: names that `stored` takes, sorted.
+        """
+        used = {part for storage in self._storages.values() for part in storage.parts}
+        return sorted(self._files.keys() - used)
 
     def _storage(self, name: str) -> Storage:
         if name not in self._storages:
@@ -291,6 +319,11 @@ def _map_indexed(folder: Path, weight_map: Mapping[str, str]) -> dict[str, Tenso
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}, named by {INDEX}: copy the missing files there")
+    strange = sorted({path.name for path in folder.glob("model*.safetensors")} - set(shards))
+    if strange:
+        raise CheckpointError(
+            f"{folder}: {', '.join(strange)} is not named by {INDEX}: keep one checkpoint's files only"
+        )
     files = {shard: TensorFile(folder / shard) for shard in shards}
     held = {name: shard for shard, file in files.items() for name in file.entries}
     wrong = sorted(name for name in held.keys() | weight_map.keys() if held.get(name) != weight_map.get(name))
@@ -334,30 +367,112 @@ def save_checkpoint(
         CheckpointError: a dtype cannot be stored.
         OSError: the disk is full or not writable; what was there before is unharmed.
     """
-    folder = Path(folder)
-    texts = {**(files or {}), "config.json": json.dumps(published, indent=2, ensure_ascii=False) + "\n"}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
-    shutil.rmtree(draft, ignore_errors=True)  # a killed process with this number may have left one
-    draft.mkdir()
-    try:
-        write_tensors(draft / "model.safetensors", tensors)
-        for name, text in texts.items():
-            _write_text(draft / name, text)
-        make_durable(draft)
-        _put_in_place(draft, folder, [*(files or {}), "model.safetensors", "config.json"])
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    groups = [{name: Spec(tensor.dtype, tensor.shape)} for name, tensor in tensors.items()]
+    with CheckpointWriter(folder, published, groups, files) as writer:
+        writer.put(tensors)
 
 
-def _put_in_place(draft: Path, folder: Path, names: list[str]) -> None:
+class CheckpointWriter:
+    """Writes a checkpoint folder tensor by tensor, holding none of them, in several files if it is large.
+
+    Leaving a `with` block without an error puts the folder in place, as `save_checkpoint` says; with one it leaves
+    nothing behind.
+
+    Args:
+        folder: where.
+        published: the content of config.json.
+        groups: the tensors to come; those of one group lie in one file.
+        files: further files, name to text.
+        shard_bytes: most bytes of a file, if no group is larger.
+    Raises:
+        CheckpointError: a dtype cannot be stored.
+        OSError: the disk is full or not writable.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        published: Mapping[str, Any],
+        groups: Sequence[Mapping[str, Spec]],
+        files: Mapping[str, str] | None = None,
+        shard_bytes: int = SHARD_BYTES,
+    ):
+        self._folder = Path(folder)
+        self._shards = _plan_shards(groups, shard_bytes)
+        self._texts = dict(files or {})
+        if len(self._shards) > 1:
+            self._texts[INDEX] = _index(self._shards)
+        self._texts["config.json"] = json.dumps(published, indent=2, ensure_ascii=False) + "\n"
+        self._draft = self._folder.parent / f".{self._folder.name}.{os.getpid()}.tmp"
+        self._open = ExitStack()
+        self._writers: dict[str, TensorWriter] = {}
+
+    def __enter__(self) -> "CheckpointWriter":
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._draft, ignore_errors=True)  # a killed process with this number may have left one
+        self._draft.mkdir()
+        try:
+            for shard, specs in self._shards.items():
+                writer = self._open.enter_context(TensorWriter(self._draft / shard, specs))
+                self._writers |= dict.fromkeys(specs, writer)
+        except BaseException:
+            shutil.rmtree(self._draft, ignore_errors=True)
+            raise
+        return self
+
+    def put(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Write tensors, each once.
+
+        Args:
+            tensors: by name, as announced.
+        Raises:
+            OSError: the disk is full.
+        """
+        for name, tensor in tensors.items():
+            self._writers[name].put(name, tensor)
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self._open.__exit__(*error)
+            if error[0] is None:
+                for name, text in self._texts.items():
+                    _write_text(self._draft / name, text)
+                make_durable(self._draft)
+                _put_in_place(self._draft, self._folder, [*self._shards, *self._texts])
+        finally:
+            shutil.rmtree(self._draft, ignore_errors=True)
+
+
+def _plan_shards(groups: Sequence[Mapping[str, Spec]], shard_bytes: int) -> dict[str, dict[str, Spec]]:
+    plan: list[dict[str, Spec]] = [{}]
+    size = 0
+    for group in groups:
+        num_bytes = sum(spec.num_bytes for spec in group.values())
+        if plan[-1] and size + num_bytes > shard_bytes:
+            plan.append({})
+            size = 0
+        plan[-1] |= group
+        size += num_bytes
+    if len(plan) == 1:
+        return {"model.safetensors": plan[0]}
+    return {f"model-{i + 1:05}-of-{len(plan):05}.safetensors": specs for i, specs in enumerate(plan)}
+
+
+def _index(shards: Mapping[str, Mapping[str, Spec]]) -> str:
+    total = sum(spec.num_bytes for specs in shards.values() for spec in specs.values())
+    names = {name: shard for shard, specs in shards.items() for name in specs}
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": names}, indent=1) + "\n"
+
+
+def _put_in_place(draft: Path, folder: Path, names: Sequence[str]) -> None:
     if not folder.exists():
         draft.rename(folder)
     else:
-        for name in names:
+        for name in names:  # config.json is the last of them
             os.replace(draft / name, folder / name)
-        for path in [*folder.glob("model?*.safetensors"), folder / INDEX]:
-            path.unlink(missing_ok=True)
+        for path in [*folder.glob("model*.safetensors"), folder / INDEX]:
+            if path.name not in names:
+                path.unlink(missing_ok=True)
         make_durable(folder)
     make_durable(folder.parent)
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-EXIT_CODES = {ConfigError: 2, RequestError: 2, CheckpointError: 3, CapacityError: 4}
-"""Exit code of each kind of error; any other openmimo error ends in 1."""
+EXIT_CODES = {CheckpointError: 3, ConfigError: 2, RequestError: 2, CapacityError: 4}
+"""Exit code of each kind of error, the first that fits; any other openmimo error ends in 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,9 +100,11 @@ def _add_eval(commands: Any) -> None:
 
 
 def _add_quantize(commands: Any) -> None:
-    parser = commands.add_parser("quantize", help="write a smaller copy of a checkpoint (8-bit, groups of 32)")
+    parser = commands.add_parser("quantize", help="write a smaller copy of a checkpoint")
     parser.add_argument("source", help="checkpoint folder")
     parser.add_argument("target", help="new folder")
+    parser.add_argument("--weights", choices=("q8", "q4"), default="q8", help="bits of a weight (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_quantize)
 
 
@@ -199,4 +201,9 @@ def _print_wrong(board: "Scoreboard", limit: int) -> None:
 def _quantize(args: argparse.Namespace) -> None:
     from openmimo.quantize import quantize_folder
 
-    quantize_folder(Path(args.source), Path(args.target))
+    try:
+        sizes = quantize_folder(Path(args.source), Path(args.target), args.weights)
+    except OSError as error:
+        raise OpenMiMoError(f"{args.target} was not written, nothing is left of it: {error}") from error
+    line = f"{args.target}: {sizes['to_bytes'] / 1e6:,.1f} MB of weights, from {sizes['from_bytes'] / 1e6:,.1f} MB"
+    print(json.dumps({"target": args.target, "weights": args.weights, **sizes}) if args.json else line)

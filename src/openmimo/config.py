@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from openmimo.errors import CheckpointError, ConfigError
+from openmimo.errors import CheckpointConfigError, CheckpointError, ConfigError
 from openmimo.formats import GROUP_SIZE
 
 __all__ = [
@@ -40,10 +40,9 @@ DTYPE_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 NEUTRAL = frozenset({
     "architectures", "attention_chunk_size", "attention_dropout", "attention_projection_layout", "audio_config",
     "bos_token_id", "dtype", "hybrid_block_size", "image_token_id", "initializer_range", "model_type",
-    "max_window_layers", "num_nextn_predict_layers", "pad_token_id", "processor_config", "sliding_window", "text_config",
-    "torch_dtype",
-    "transformers_version", "use_cache", "video_token_id", "vision_config", "vision_end_token_id", "vision_model_type",
-    "vision_start_token_id", "vision_token_id",
+    "max_window_layers", "num_nextn_predict_layers", "pad_token_id", "processor_config", "sliding_window",
+    "text_config", "torch_dtype", "transformers_version", "use_cache", "video_token_id", "vision_config",
+    "vision_end_token_id", "vision_model_type", "vision_start_token_id", "vision_token_id",
 })  # fmt: skip
 
 
@@ -149,7 +148,7 @@ def read_config(
     Returns: the model's shape.
     Raises:
         CheckpointError: there is no readable config.json in the folder.
-        ConfigError: a key is missing or has an impossible value.
+        CheckpointConfigError: a key is missing or has an impossible value.
     """
     path = Path(folder) / "config.json"
     try:
@@ -160,7 +159,10 @@ def read_config(
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    return parse_config(published, num_mtp_layers, window, mtp_trunk_state)
+    try:
+        return parse_config(published, num_mtp_layers, window, mtp_trunk_state)
+    except ConfigError as error:
+        raise CheckpointConfigError(f"{folder}: {error}") from error
 
 
 def parse_config(

@@ -4,7 +4,15 @@ Each one is also the standard exception that a caller would expect, so `except V
 Messages say what was given, what is allowed and what to do next.
 """
 
-__all__ = ["CapacityError", "CheckpointError", "ConfigError", "OpenMiMoError", "RequestError", "TrainingError"]
+__all__ = [
+    "CapacityError",
+    "CheckpointConfigError",
+    "CheckpointError",
+    "ConfigError",
+    "OpenMiMoError",
+    "RequestError",
+    "TrainingError",
+]
 
 
 class OpenMiMoError(Exception):
@@ -12,11 +20,15 @@ class OpenMiMoError(Exception):
 
 
 class ConfigError(OpenMiMoError, ValueError):
-    """A setting, or a checkpoint's config.json, has a value that cannot work."""
+    """A setting has a value that cannot work."""
 
 
 class CheckpointError(OpenMiMoError, ValueError):
     """A checkpoint folder is missing a file or a tensor, or holds one that cannot be used."""
+
+
+class CheckpointConfigError(CheckpointError, ConfigError):
+    """A checkpoint's config.json has a value that cannot work."""
 
 
 class RequestError(OpenMiMoError, ValueError):

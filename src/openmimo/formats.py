@@ -9,7 +9,7 @@
 O rows, I inputs, G groups of 32 inputs. A damaged scale or code comes out as NaN; whoever reads a tensor checks for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ BLOCK_SIZE = 128
 """Rows and columns of the block of an fp8 weight that share a scale; blocks at the edges may be smaller."""
 GROUP_SIZE = 32
 """Neighbouring weights of a row that share a scale (q8, q4, mxfp4); the last group of a row may be shorter."""
+
+EMBEDDING = "model.embed_tokens"
 
 _E4M3 = np.arange(256, dtype=np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float32)
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
@@ -136,20 +138,22 @@ def unpack_codes(packed_OW: np.ndarray, num_in: int, bits: int) -> np.ndarray:
     return codes[:, :num_in]
 
 
-def packed_config(bits: int) -> dict[str, Any]:
+def packed_config(bits: int, floats: Sequence[str]) -> dict[str, Any]:
     """Describe q8 or q4 for config.json.
 
     Args:
         bits: 8 or 4.
+        floats: modules besides routers that are not packed: names, or patterns that begin with "re:".
     Returns: the value of `quantization_config`.
     """
     weights = {"num_bits": bits, "type": "int", "symmetric": True, "strategy": "group", "group_size": GROUP_SIZE}
+    targets = ["Linear"] if EMBEDDING in floats else ["Linear", "Embedding"]
     return {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
         "quantization_status": "compressed",
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
-        "ignore": ["lm_head", r"re:.*mlp\.gate$"],
+        "config_groups": {"group_0": {"targets": targets, "weights": weights}},
+        "ignore": [*floats, r"re:.*mlp\.gate$"],
     }
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+import ml_dtypes
 import numpy as np
 
 from openmimo import _native
@@ -221,8 +222,8 @@ def _load(model: _native.Model, checkpoint: Checkpoint) -> None:
 
 def _plain(checkpoint: Checkpoint, name: str) -> np.ndarray:
     """A tensor as float32, or as the bits of its bf16 numbers if that is how it is stored: no copy is made then."""
-    stored = checkpoint.stored_as_bf16(name)
-    return np.ascontiguousarray(checkpoint.load(name) if stored is None else stored.view(np.uint16))
+    is_bf16 = checkpoint.float_dtype(name) == ml_dtypes.bfloat16
+    return np.ascontiguousarray(checkpoint.floats(name).view(np.uint16) if is_bf16 else checkpoint.load(name))
 
 
 def _arrays(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -13,11 +13,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
     {"errors"},
-    {"config", "costs", "formats", "names", "storage", "tensorfile", "checkpoint", "quantize"}
+    {"config", "costs", "formats", "names", "storage", "tensorfile", "checkpoint"}
     | {"tokenizer", "messages", "reply", "chat", "batch"},
     {"_native", "native", "model"},
     {"engine", "environments"},
-    {"agent", "bench", "evals", "loading", "server", "show", "terminal", "train"},
+    {"agent", "bench", "evals", "loading", "quantize", "server", "show", "terminal", "train"},
     {"__init__", "__main__", "cli"},
 )
 """A module may import from its own layer and from the ones before it."""

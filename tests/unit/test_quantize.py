@@ -1,133 +1,181 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
+import openmimo.checkpoint
+from openmimo import _native
 from openmimo.checkpoint import Checkpoint, save_checkpoint
-from openmimo.errors import CheckpointError
-from openmimo.formats import dequantize, pack_codes, unpack_codes
+from openmimo.errors import CheckpointError, ConfigError
 from openmimo.names import tensor_shapes
-from openmimo.quantize import quantize_folder, quantize_q8
+from openmimo.quantize import quantize_folder
 
 ORACLES = Path(__file__).parent.parent / "oracles"
-
-
-def test_a_group_by_hand():
-    # Largest 2.54 gives scale 0.02, which bf16 holds as 164 / 8192 = 0.02001953125; 0.4 is then 19.98 steps.
-    weight = np.zeros((1, 34), np.float32)
-    weight[0, :3] = [2.54, -0.4, 0.011]
-    weight[0, 33] = -127
-    quantized = quantize_q8(weight)
-    codes, scales = quantized.codes_OI, quantized.scales_OG
-    assert codes[0, :3].tolist() == [127, -20, 1]
-    assert codes[0, 33] == -127  # the second group has only two weights
-    assert scales.tolist() == [[0.02001953125, 1.0]]
-    assert dequantize(quantized)[0, [0, 1, 33]].tolist() == pytest.approx([2.54248, -0.400391, -127], rel=1e-5)
-
-
-@given(
-    hnp.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 4), st.integers(1, 70)),
-        elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False).map(lambda x: x if abs(x) > 1e-20 else 0.0),
-    )
+FLASH, SEVEN, FUSED, OMNI = (
+    ORACLES / name for name in ("mimo_v2_flash_tiny", "mimo_7b_tiny", "mimo_v25_mxfp4_tiny", "mimo_v25_omni_tiny")
 )
-def test_every_weight_is_within_half_its_scale(weight):
-    quantized = quantize_q8(weight)
-    codes, scales = quantized.codes_OI, quantized.scales_OG
-    assert codes.shape == weight.shape
-    assert scales.shape == (weight.shape[0], -(-weight.shape[1] // 32))
-    assert (scales.astype(ml_dtypes.bfloat16).astype(np.float32) == scales).all()
-    bound = np.repeat(scales, 32, axis=1)[:, : weight.shape[1]] / 2
-    assert (np.abs(dequantize(quantized) - weight) <= bound * (1 + 1e-5)).all()
+TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-def test_quantising_twice_changes_nothing():
-    weight = dequantize(quantize_q8(np.random.default_rng(0).normal(size=(8, 96)).astype(np.float32)))
-    assert (dequantize(quantize_q8(weight)) == weight).all()
+def settings_of(folder):
+    return json.loads((folder / "config.json").read_text())["quantization_config"]
 
 
-def test_codes_pack_as_unsigned_bytes_little_end_first():
-    # -127, 0, 1, 127 are bytes 01, 80, 81, ff; the fifth code -1 (7f) starts a word that is filled with zeros.
-    packed = pack_codes(np.array([[-127, 0, 1, 127, -1]], np.int8), 8)
-    assert packed.view(np.uint32).tolist() == [[0xFF818001, 0x0000007F]]
-
-
-@given(hnp.arrays(np.int8, st.tuples(st.integers(1, 3), st.integers(1, 9))))
-def test_unpacking_undoes_packing(codes):
-    assert (unpack_codes(pack_codes(codes, 8), codes.shape[1], 8) == codes).all()
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused(bad):
-    with pytest.raises(CheckpointError, match="NaN or infinite"):
-        quantize_q8(np.array([[1, bad]], np.float32))
-
-
-@pytest.mark.parametrize("fixture", ["mimo_v2_flash_tiny", "mimo_7b_tiny"])
-def test_a_q8_folder_holds_the_same_model_rounded(tmp_path, fixture):
-    source = shutil.copytree(ORACLES / fixture, tmp_path / "source")
-    (source / "tokenizer.json").write_text("{}")
-    (source / "MODEL_CARD.md").write_text("# Card ü\n")
-    quantize_folder(source, tmp_path / "q8")
-    before, after = Checkpoint.open(source), Checkpoint.open(tmp_path / "q8")
+@pytest.mark.parametrize("weights", ["q8", "q4"])
+@pytest.mark.parametrize("source", [FLASH, SEVEN, FUSED], ids=lambda path: path.name)
+def test_a_smaller_folder_holds_the_same_model_rounded(tmp_path, source, weights):
+    sizes = quantize_folder(source, tmp_path / "small", weights)
+    before, after = Checkpoint.open(source), Checkpoint.open(tmp_path / "small")
     assert after.config == before.config
+    assert sizes == {"from_bytes": before.num_bytes(), "to_bytes": after.num_bytes()}
     for name in tensor_shapes(before.config):
         quantized = after.quantized(name)
-        is_linear = name.endswith("_proj.weight") or name in ("model.embed_tokens.weight", "lm_head.weight")
-        assert (quantized is not None) == is_linear
+        assert (quantized is not None) == name.endswith("_proj.weight")
         if quantized is None:
-            assert (after.stored(name) == before.stored(name)).all()
-            assert after.stored(name).dtype == before.stored(name).dtype
+            assert (after.load(name) == before.load(name)).all()
+            assert after.float_dtype(name) == before.float_dtype(name)
         else:
-            expected = quantize_q8(before.load(name))
-            assert (quantized.codes_OI == expected.codes_OI).all()
-            assert (quantized.scales_OG == expected.scales_OG).all()
-            assert (after.load(name) == dequantize(expected)).all()
-    assert (tmp_path / "q8" / "tokenizer.json").read_text() == "{}"
-    assert (tmp_path / "q8" / "MODEL_CARD.md").read_text(encoding="utf-8") == "# Card ü\n"
-    settings = json.loads((tmp_path / "q8" / "config.json").read_text())["quantization_config"]
+            codes, scales = _native.quantize(before.load(name), int(weights[1]))
+            assert quantized.bits == int(weights[1])
+            assert (quantized.codes_OI == codes).all()
+            assert (quantized.scales_OG == scales).all()
+
+
+def test_other_engines_are_told_what_is_packed(tmp_path):
+    quantize_folder(OMNI, tmp_path / "q4", "q4")
+    settings = settings_of(tmp_path / "q4")
     assert (settings["quant_method"], settings["format"]) == ("compressed-tensors", "pack-quantized")
+    assert settings["config_groups"]["group_0"]["targets"] == ["Linear"]
+    assert settings["config_groups"]["group_0"]["weights"]["num_bits"] == 4
+    assert settings["ignore"] == [
+        "model.embed_tokens",
+        "lm_head",
+        r"re:audio_encoder\..*",
+        r"re:speech_embeddings\..*",
+        r"re:visual\..*",
+        r"re:.*mlp\.gate$",
+    ]
+    small = Checkpoint.open(tmp_path / "q4")
+    assert small.config.published["attention_projection_layout"] == "split"
+    assert "model.layers.0.self_attn.k_proj.weight_packed" in small.names
+    assert not any("qkv_proj" in name for name in small.names if name.startswith("model."))
+    name = "visual.merger.mlp.0.weight"
+    assert (small.stored(name) == Checkpoint.open(OMNI).stored(name)).all()
 
 
-def test_quantising_a_q8_folder_copies_it(tmp_path):
-    quantize_folder(ORACLES / "mimo_7b_tiny", tmp_path / "one")
-    quantize_folder(tmp_path / "one", tmp_path / "two")
-    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
-    assert files[0] == files[1]
+def test_texts_come_along(tmp_path):
+    source = shutil.copytree(SEVEN, tmp_path / "source")
+    (source / "tokenizer.json").write_text("{}")
+    (source / "MODEL_CARD.md").write_text("# Card ü\n", encoding="utf-8")
+    (source / "modeling_mimo.py").write_text("import os")
+    quantize_folder(source, tmp_path / "q8")
+    found = {path.name for path in (tmp_path / "q8").iterdir()}
+    assert found == {"config.json", "model.safetensors", "tokenizer.json", "MODEL_CARD.md"}
+    assert (tmp_path / "q8" / "MODEL_CARD.md").read_text(encoding="utf-8") == "# Card ü\n"
+
+
+def test_codes_of_the_wanted_width_are_kept_bit_for_bit(tmp_path):
+    for weights in ("q8", "q4"):
+        quantize_folder(SEVEN, tmp_path / f"{weights} one", weights)
+        quantize_folder(tmp_path / f"{weights} one", tmp_path / f"{weights} two", weights)
+        files = [(tmp_path / f"{weights} {name}" / "model.safetensors").read_bytes() for name in ("one", "two")]
+        assert files[0] == files[1]
+    quantize_folder(tmp_path / "q8 one", tmp_path / "q4 of q8", "q4")
+    assert Checkpoint.open(tmp_path / "q4 of q8").bits("model.layers.0.mlp.up_proj.weight") == 4
+
+
+def test_the_default_model_keeps_its_packed_embedding(tmp_path):
+    default = openmimo.checkpoint.default_model_path()
+    quantize_folder(default, tmp_path / "again")
+    before, after = Checkpoint.open(default), Checkpoint.open(tmp_path / "again")
+    assert after.names == before.names
+    assert all((after.stored(name) == before.stored(name)).all() for name in before.names)
+    assert settings_of(tmp_path / "again")["config_groups"]["group_0"]["targets"] == ["Linear", "Embedding"]
+
+
+def test_a_float32_table_becomes_bf16_and_a_norm_stays(tmp_path):
+    source = Checkpoint.open(SEVEN)
+    save_checkpoint(tmp_path / "f32", source.config.published, {name: source.load(name) for name in source.names})
+    quantize_folder(tmp_path / "f32", tmp_path / "q8")
+    small = Checkpoint.open(tmp_path / "q8")
+    assert {small.float_dtype(name) for name in TABLES} == {np.dtype(ml_dtypes.bfloat16)}
+    assert small.float_dtype("model.norm.weight") == np.float32
 
 
 def test_a_tied_embedding_is_stored_once_and_serves_as_head(tmp_path):
-    source = Checkpoint.open(ORACLES / "mimo_7b_tiny")
+    source = Checkpoint.open(SEVEN)
     tensors = {name: source.stored(name) for name in source.names if name != "lm_head.weight"}
     save_checkpoint(tmp_path / "tied", {**source.config.published, "tie_word_embeddings": True}, tensors)
     quantize_folder(tmp_path / "tied", tmp_path / "q8")
     tied = Checkpoint.open(tmp_path / "q8")
     assert not any(name.startswith("lm_head") for name in tied.names)
     assert (tied.load("lm_head.weight") == tied.load("model.embed_tokens.weight")).all()
-    assert tied.quantized("lm_head.weight") is not None
+
+
+def test_a_large_model_is_written_in_several_files_with_an_index(tmp_path):
+    quantize_folder(FLASH, tmp_path / "whole", "q4")
+    quantize_folder(FLASH, tmp_path / "parts", "q4", shard_bytes=100_000)
+    whole, parts = Checkpoint.open(tmp_path / "whole"), Checkpoint.open(tmp_path / "parts")
+    shards = sorted(path.name for path in (tmp_path / "parts").glob("*.safetensors"))
+    assert len(shards) > 4
+    assert shards[0] == f"model-00001-of-{len(shards):05}.safetensors"
+    index = json.loads((tmp_path / "parts" / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == whole.num_bytes()
+    assert all((parts.stored(name) == whole.stored(name)).all() for name in whole.names)
+    assert parts.names == whole.names
 
 
 def test_a_folder_is_not_quantised_onto_itself(tmp_path):
-    source = shutil.copytree(ORACLES / "mimo_7b_tiny", tmp_path / "source")
+    source = shutil.copytree(SEVEN, tmp_path / "source")
     with pytest.raises(CheckpointError, match="overwrite its own source"):
         quantize_folder(source, tmp_path / "source" / ".." / "source")
 
 
+@pytest.mark.parametrize("failing", range(0, 60, 7))
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, failing):
+    calls = iter(range(10**6))
+    put = openmimo.checkpoint.TensorWriter.put
+
+    def full(writer, name, tensor):
+        if next(calls) == failing:
+            raise OSError(28, "No space left on device")
+        put(writer, name, tensor)
+
+    monkeypatch.setattr(openmimo.checkpoint.TensorWriter, "put", full)
+    with pytest.raises(OSError, match="No space left"):
+        quantize_folder(SEVEN, tmp_path / "q8", shard_bytes=50_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_failure_at_the_end_leaves_nothing_behind(tmp_path, monkeypatch, call):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((os, "fsync", full) if call == "fsync" else (Path, "rename", full)))
+    with pytest.raises(OSError, match="No space left"):
+        quantize_folder(SEVEN, tmp_path / "q8")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_packed_formats_are_refused(tmp_path):
-    quantize_folder(ORACLES / "mimo_7b_tiny", tmp_path / "q8")
+    quantize_folder(SEVEN, tmp_path / "q8")
     q8 = Checkpoint.open(tmp_path / "q8")
     tensors = {name: q8.stored(name) for name in q8.names}
-    name = "lm_head.weight_packed"
-    save_checkpoint(tmp_path / "int4", q8.config.published, {**tensors, name: tensors[name][:, :7]})
-    with pytest.raises(CheckpointError, match=r"lm_head.weight_packed has shape \[320, 7\], config.json asks for"):
-        Checkpoint.open(tmp_path / "int4")
-    save_checkpoint(tmp_path / "shape", q8.config.published, tensors | {"lm_head.weight_shape": np.array([64, 320])})
-    with pytest.raises(CheckpointError, match=r"lm_head.weight_shape says \[64, 320\]"):
+    name = "model.layers.0.mlp.up_proj.weight"
+    narrow = {**tensors, f"{name}_packed": tensors[f"{name}_packed"][:, :7]}
+    save_checkpoint(tmp_path / "int3", q8.config.published, narrow)
+    with pytest.raises(CheckpointError, match=r"up_proj.weight_packed has shape \[176, 7\], config.json asks for"):
+        Checkpoint.open(tmp_path / "int3")
+    save_checkpoint(tmp_path / "shape", q8.config.published, tensors | {f"{name}_shape": np.array([64, 176])})
+    with pytest.raises(CheckpointError, match=r"up_proj.weight_shape says \[64, 176\]"):
         Checkpoint.open(tmp_path / "shape")
+    published = json.loads(json.dumps(q8.config.published))
+    published["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = 128
+    save_checkpoint(tmp_path / "wide", published, tensors)
+    with pytest.raises(ConfigError, match="groups of 32"):
+        Checkpoint.open(tmp_path / "wide")
