@@ -44,6 +44,13 @@ Kind kind_of(const std::string& name) {
   throw std::invalid_argument("weights='" + name + "' must be f32, bf16, q8 or q4");
 }
 
+KvKind kv_kind_of(const std::string& name) {
+  if (name == "f32") return KvKind::f32;
+  if (name == "bf16") return KvKind::bf16;
+  if (name == "int8") return KvKind::int8;
+  throw std::invalid_argument("kv='" + name + "' must be f32, bf16 or int8");
+}
+
 BatchView view(const In<std::int32_t, 1>& ids, const In<std::int32_t, 1>& starts, const In<std::int32_t, 1>& first,
                const In<std::int32_t, 1>& slots, const In<std::int32_t, 2>& pages, const In<std::int32_t, 1>& wanted) {
   const std::size_t n = first.size();
@@ -105,11 +112,12 @@ void bind_shapes(nb::module_& m) {
 void bind_model(nb::module_& m) {
   nb::class_<Model>(m, "Model")
       .def("__init__",
-           [](Model* self, const ModelShape& shape, const std::string& weights, int threads, int num_slots,
-              int num_pages, const std::string& instruction_set) {
-             new (self) Model(shape, kind_of(weights), threads, num_slots, num_pages, instruction_set.c_str());
+           [](Model* self, const ModelShape& shape, const std::string& weights, const std::string& kv, int threads,
+              int num_slots, int num_pages, const std::string& instruction_set) {
+             new (self) Model(shape, kind_of(weights), kv_kind_of(kv), threads, num_slots, num_pages,
+                              instruction_set.c_str());
            },
-           "shape"_a, "weights"_a, "threads"_a, "num_slots"_a, "num_pages"_a, "instruction_set"_a = "")
+           "shape"_a, "weights"_a, "kv"_a, "threads"_a, "num_slots"_a, "num_pages"_a, "instruction_set"_a = "")
       .def_prop_ro("instruction_set", [](const Model& self) { return std::string(self.instruction_set()); })
       .def_prop_ro("threads", &Model::threads)
       .def_prop_ro("weight_bytes", &Model::weight_bytes)
@@ -283,19 +291,6 @@ void bind_testing(nb::module_& m) {
           choose_kernels(isa.c_str()).silu_mul(gate.data(), up.data(), weight, n, y.data());
         },
         "isa"_a, "gate"_a, "up"_a, "weight"_a, "y"_a);
-  m.def("softmax",
-        [](const std::string& isa, const Out<float, 2>& scores, const In<std::int32_t, 1>& lo,
-           const In<std::int32_t, 1>& hi, const Out<float, 1>& max, const Out<float, 1>& sum,
-           const Out<float, 2>& acc) {
-          const std::size_t rows = scores.shape(0);
-          require(scores.shape(1) == kBlock && lo.size() == rows && hi.size() == rows && max.size() == rows &&
-                      sum.size() == rows && acc.shape(0) == rows && acc.shape(1) % kPanel == 0,
-                  "softmax needs scores [rows, 64], lo, hi, max, sum [rows], acc [rows, 16 n]");
-          choose_kernels(isa.c_str())
-              .softmax({scores.data(), static_cast<int>(rows), lo.data(), hi.data(), max.data(), sum.data(), acc.data(),
-                        acc.shape(1)});
-        },
-        "isa"_a, "scores"_a, "lo"_a, "hi"_a, "top"_a, "total"_a, "acc"_a);
   m.def("run_jobs",
         [](int threads, int jobs, int chunks, int pause_us, int failing_chunk) {
           // How often each chunk ran, all jobs together. Every second job runs in a pass.
@@ -333,7 +328,7 @@ void bind_testing(nb::module_& m) {
 }  // namespace openmimo
 
 NB_MODULE(_native, m) {
-  m.attr("BLOCK") = openmimo::kBlock;
+  m.attr("PAGE") = openmimo::kPage;
   m.doc() = "The C++ engine of openmimo; openmimo.native wraps it.";
   openmimo::bind_shapes(m);
   openmimo::bind_model(m);

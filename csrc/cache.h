@@ -1,8 +1,8 @@
-// Key-value memory of one layer: pages for global attention, a ring per slot for window attention.
+// Key-value memory: pages for global attention, a ring per slot for window attention.
 //
-// Both hold blocks of 64 positions, and a block holds, for each key-value head, the keys and the values as two packed
-// matrices, so that attention is two products of kernels.h: scores [rows, 64] = q [rows, D] * keys^T with positions as
-// outputs, and [rows, U] = weights [rows, 64] * values with positions as inputs.
+// Both are made of blocks of 16 positions, each with the keys and values of all key-value heads (kernels.h has the
+// layout). A page is four blocks. All layers' parts of a page lie side by side, and so do all layers' rings of a slot:
+// memory that no sequence uses is never touched, whatever the number of layers, pages and slots.
 #pragma once
 #include <vector>
 
@@ -10,25 +10,23 @@
 
 namespace openmimo {
 
-constexpr int kRingRows = 64;  // new rows of a sequence that its ring takes without scratch memory
+constexpr int kPage = 64;      // positions in a page
+constexpr int kRingRows = 16;  // new rows of a sequence that its ring takes without scratch memory
+
+enum class KvKind { f32, bf16, int8 };
 
 struct BlockLayout {
-  Kind kind = Kind::f32;
+  KvKind kind = KvKind::f32;
   int heads = 0;  // G
-  int k_dim = 0;  // D
-  int v_dim = 0;  // U
-  std::size_t k_panel_bytes = 0;
-  std::size_t v_panel_bytes = 0;
-  std::size_t k_bytes = 0;      // keys of one head
-  std::size_t head_bytes = 0;   // keys and values of one head
-  std::size_t block_bytes = 0;  // all heads
+  int k_inputs = 0;
+  int v_panels = 0;
+  std::size_t values_at = 0;
+  std::size_t scales_at = 0;
+  std::size_t head_bytes = 0;  // one head
+  std::size_t bytes = 0;       // all heads
 
   BlockLayout() = default;
-  BlockLayout(Kind kind, int heads, int k_dim, int v_dim);
-  // k[D], v[U] -> position `at` of one head of a block.
-  void write(std::byte* head, int at, const float* k, const float* v) const;
-  // Zeroes the position after `at` where the two share a word, so that nothing of an earlier owner is multiplied.
-  void clear_partner(std::byte* head, int at) const;
+  BlockLayout(KvKind kind, int heads, int k_dim, int v_dim);
 };
 
 // One sequence of the current call, as its caches see it.
@@ -48,16 +46,20 @@ int scratch_blocks(const SequenceView& view);
 class LayerCache {
  public:
   LayerCache() = default;
-  // window < 0: global attention over num_blocks pages; else num_slots rings.
-  LayerCache(const BlockLayout& layout, int window, int num_slots, int num_pages);
+  // window < 0: global attention.
+  LayerCache(const BlockLayout& layout, int window);
 
   const BlockLayout& layout() const { return layout_; }
-  int window() const { return window_; }
-  std::size_t bytes() const { return storage_.size(); }
+  bool is_paged() const { return window_ < 0; }
+  // Bytes of this layer in a page, or in the rings of a slot.
+  std::size_t unit_bytes() const { return layout_.bytes * (is_paged() ? kPage / kPanel : ring_blocks_); }
+  // The first page's or slot's part of this layer, and the distance to the next.
+  void place(std::byte* first, std::size_t stride);
 
   // First position that the row at `position` sees.
   int first_visible(int position) const;
-  // The block that holds positions 64 * b .. 64 * b + 63 of a sequence.
+  // The block that holds positions 16 * b .. 16 * b + 15 of a sequence. A ring's may also hold positions that lie
+  // a ring's length further back.
   std::byte* block(const SequenceView& view, int b) const;
   // Before new rows are written: scratch gets the block that committed and new rows share.
   void prepare(const std::vector<SequenceView>& views, int total_scratch_blocks);
@@ -70,8 +72,20 @@ class LayerCache {
   BlockLayout layout_;
   int window_ = -1;
   int ring_blocks_ = 0;
-  Arena storage_;
+  std::byte* first_ = nullptr;
+  std::size_t stride_ = 0;
   Buffer<std::byte> scratch_;
+};
+
+// The memory of all layers' caches.
+class CacheMemory {
+ public:
+  // Places the caches, which must stay where they are.
+  void place(const std::vector<LayerCache*>& caches, int num_slots, int num_pages);
+  std::size_t bytes() const { return pages_.size() + rings_.size(); }
+
+ private:
+  Arena pages_, rings_;
 };
 
 }  // namespace openmimo

@@ -10,7 +10,7 @@ namespace openmimo {
 
 constexpr int kPanel = 16;  // outputs that lie side by side in a packed matrix
 constexpr int kGroup = 32;  // inputs that share one scale
-constexpr int kBlock = 64;  // positions in one block of a key-value cache
+constexpr int kSpan = 256;  // positions whose softmax is one pass; spans are merged in rising order
 
 enum class Kind { f32, bf16, q8, q4 };
 
@@ -60,16 +60,48 @@ struct PackArgs {
   std::byte* panel = nullptr;
 };
 
-// One block of online softmax for R rows: turns scores into weights and rescales what was accumulated before.
-struct SoftmaxArgs {
-  float* scores = nullptr;  // [R, 64]; positions outside [lo, hi) become 0
+// Attention of R query rows of one key-value head over one span: the softmax over it alone.
+//
+// A cache block holds 16 positions of one head: keys as a panel [D][16 positions], then values as panels of 16 numbers
+// [U / 16][16 positions][16], both in MatmulArgs' layouts with the inputs D and positions. int8 is [inputs][16] codes,
+// and the block ends in [16] bf16 scales of keys and [16] of values.
+struct SpanArgs {
+  const std::byte* const* blocks = nullptr;  // [kSpan / 16]; those outside [begin, end) are not read
+  int begin = 0, end = 0;                    // positions, from the span's start, that any row sees; not empty
+  int k_inputs = 0;                          // D, even for bf16
+  int v_panels = 0;
+  std::size_t values_at = 0, scales_at = 0;  // where values and scales start in a block
+  const float* q = nullptr;                  // [k_inputs, 16]: a column for each row, scaled
+  int rows = 0;                              // R, at most 16
+  const std::int32_t* lo = nullptr;          // [R], a row sees [lo, hi)
+  const std::int32_t* hi = nullptr;
+  float* scores = nullptr;  // [R, kSpan], working memory
+  float* max = nullptr;     // [R], of the scores that the row sees
+  float* sum = nullptr;     // [R], of their exponentials: 0 if it sees none
+  float* acc = nullptr;     // [R, 16 * v_panels], of the values so weighted
+};
+
+// The softmax over the spans before takes in one more.
+struct MergeArgs {
   int rows = 0;
-  const std::int32_t* lo = nullptr;  // [R]
-  const std::int32_t* hi = nullptr;  // [R]; hi <= lo: the row sees nothing of this block
-  float* max = nullptr;              // [R], running maximum
-  float* sum = nullptr;              // [R], running denominator
-  float* acc = nullptr;              // [R, acc_ld], running numerator
-  std::size_t acc_ld = 0;            // a multiple of 16
+  int width = 0;  // of an accumulator; a multiple of 16
+  float* max = nullptr;
+  float* sum = nullptr;
+  float* acc = nullptr;
+  const float* span_max = nullptr;
+  const float* span_sum = nullptr;
+  const float* span_acc = nullptr;
+};
+
+// Keys and values of position `at` of a block, 0 to 15. k and v are padded with zeros to a multiple of 16.
+struct StoreArgs {
+  std::byte* block = nullptr;
+  int at = 0;
+  int k_inputs = 0, v_panels = 0;
+  std::size_t values_at = 0, scales_at = 0;
+  const float* k = nullptr;
+  const float* v = nullptr;
+  std::uint32_t* work = nullptr;  // as long as the longer of k and v
 };
 
 struct Kernels {
@@ -80,13 +112,16 @@ struct Kernels {
   void (*matmul_q4)(const MatmulArgs&);
   // Rounds rows to one panel's lanes; false: a weight is NaN or infinite and the kind has codes.
   bool (*pack)(const PackArgs&);
-  void (*softmax)(const SoftmaxArgs&);
   // y[i] = x[i] * rsqrt(mean(x^2) + eps) * w[i]; padded is n rounded up to 32 and x is 0 there.
   void (*rms_norm)(const float* x, const float* w, float eps, int n, int padded, float* y);
   // Symmetric int8 in groups of 32; padded is a multiple of 32.
   void (*quantize)(const float* x, int padded, std::int8_t* q, float* scale, std::int32_t* offset);
   // y[i] = silu(gate[i]) * up[i] * weight; n is a multiple of 16.
   void (*silu_mul)(const float* gate, const float* up, float weight, int n, float* y);
+  // By the number format of a cache, in the order of KvKind.
+  void (*attend_span[3])(const SpanArgs&);
+  void (*store[3])(const StoreArgs&);
+  void (*merge_span)(const MergeArgs&);
 };
 
 extern const Kernels kPortableKernels;

@@ -43,10 +43,10 @@ void check_router(const RouterShape& r) {
 
 // ---- construction -------------------------------------------------------------------------------------------------
 
-Model::Model(const ModelShape& shape, Kind kind, int threads, int num_slots, int num_pages,
+Model::Model(const ModelShape& shape, Kind kind, KvKind kv, int threads, int num_slots, int num_pages,
              const char* instruction_set)
-    : shape_(shape), kind_(kind), num_slots_(num_slots), num_pages_(num_pages), pool_(threads),
-      machine_{&choose_kernels(instruction_set), &pool_}, num_ids_(shape.vocab) {
+    : shape_(shape), kind_(kind), kv_(kv), num_slots_(num_slots), num_pages_(num_pages), pool_(threads),
+      machine_{&choose_kernels(instruction_set), &pool_}, num_ids_(shape.vocab), work_(threads) {
   shape_matrix(embedding_, shape.vocab, shape.hidden, kind);
   if (!shape.is_tied) shape_matrix(lm_head_, shape.vocab, shape.hidden, kind);
   const int padded = round_up(shape.hidden, kGroup);
@@ -60,8 +60,8 @@ Model::Model(const ModelShape& shape, Kind kind, int threads, int num_slots, int
     build_layer(head.layer, shape.mtp_layer);
   }
   place_weights();
+  place_caches();
   name_tensors();
-  work_.attention.resize(pool_.threads());
 }
 
 void Model::shape_matrix(Matrix& m, int outs, int ins, Kind kind) {
@@ -81,8 +81,7 @@ void Model::build_layer(Layer& layer, const LayerShape& shape) {
   if (a.has_sink) layer.sinks.assign(a.heads, 0.0f);
   build_ffn(layer);
   layer.rotary = rotary_for(a);
-  const BlockLayout layout(cache_kind(), a.kv_heads, a.k_dim, a.v_dim);
-  layer.cache = LayerCache(layout, a.window, num_slots_, num_pages_);
+  layer.cache = LayerCache(BlockLayout(kv_, a.kv_heads, a.k_dim, a.v_dim), a.window);
   any_pages_ = any_pages_ || a.window < 0;
 }
 
@@ -113,6 +112,13 @@ void Model::place_weights() {
     m->data = at;
     at += (m->bytes() + 63) / 64 * 64;
   }
+}
+
+void Model::place_caches() {
+  std::vector<LayerCache*> caches;
+  for (Layer& layer : layers_) caches.push_back(&layer.cache);
+  for (Head& head : heads_) caches.push_back(&head.layer.cache);
+  cache_memory_.place(caches, num_slots_, num_pages_);
 }
 
 Rotary* Model::rotary_for(const AttentionShape& shape) {
@@ -235,13 +241,6 @@ void Model::check_loaded() {
   is_loaded_ = true;
 }
 
-std::size_t Model::cache_bytes() const {
-  std::size_t bytes = 0;
-  for (const Layer& layer : layers_) bytes += layer.cache.bytes();
-  for (const Head& head : heads_) bytes += head.layer.cache.bytes();
-  return bytes;
-}
-
 // ---- the batch ------------------------------------------------------------------------------------------------------
 
 void Model::check(const BatchView& b, bool uses_pages) const {
@@ -264,7 +263,7 @@ void Model::check_sequence(const BatchView& b, int n, bool uses_pages) const {
     refuse(who + " covers positions " + std::to_string(b.first[n]) + " to " + std::to_string(end - 1) +
            ", the model has 0 to " + std::to_string(shape_.max_positions - 1));
   if (!uses_pages) return;
-  const std::int64_t needed = (end + kBlock - 1) / kBlock;
+  const std::int64_t needed = (end + kPage - 1) / kPage;
   if (needed > b.pages)
     refuse(who + " needs " + std::to_string(needed) + " pages, pages_NP has " + std::to_string(b.pages));
   check_range(b.page_table + static_cast<std::size_t>(n) * b.pages, static_cast<int>(needed), num_pages_, "pages_NP");
@@ -320,10 +319,10 @@ void Model::run_layer(Layer& layer, const std::vector<SequenceView>& views, int 
   linear(machine_, layer.qkv, w.normed, {rows, 0, nullptr, nullptr}, qkv, ld, a.has_bias);
 
   layer.cache.prepare(views, scratch_blocks);
-  store_keys_values(machine_, a, *layer.rotary, shape_.value_scale, views, layer.cache, qkv, ld);
+  store_rows(machine_, a, *layer.rotary, shape_.value_scale, views, layer.cache, qkv, ld, w.attention);
   w.attended.resize(rows, a.heads * a.v_dim, with_codes);
-  attend(machine_, a, a.has_sink ? layer.sinks.data() : nullptr, views, layer.cache, qkv, ld, w.attended.row(0),
-         w.attended.ld, w.attention);
+  attend(machine_, a, a.has_sink ? layer.sinks.data() : nullptr, views, layer.cache, w.attended.row(0), w.attended.ld,
+         w.attention);
   if (with_codes)
     pool_.run(rows, rows * w.attended.ld * kTimePerValue,
               [&](int r, int) { w.attended.quantize_columns(*machine_.kernels, r, 0, w.attended.ld); });

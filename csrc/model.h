@@ -60,7 +60,7 @@ struct TensorSlot {
 
 class Model {
  public:
-  Model(const ModelShape& shape, Kind kind, int threads, int num_slots, int num_pages, const char* instruction_set);
+  Model(const ModelShape& shape, Kind kind, KvKind kv, int threads, int num_slots, int num_pages, const char* instruction_set);
 
   const std::vector<TensorSlot>& tensors() const { return tensors_; }
   int code_bits(const std::string& name) const;
@@ -84,7 +84,7 @@ class Model {
   int num_heads() const { return num_heads_; }
   int threads() const { return pool_.threads(); }
   std::size_t weight_bytes() const { return weights_.size(); }
-  std::size_t cache_bytes() const;
+  std::size_t cache_bytes() const { return cache_memory_.bytes(); }
 
  private:
   struct Layer {
@@ -112,15 +112,16 @@ class Model {
     Buffer<float> logits;
     Buffer<float> draft_logits;
     Buffer<float> joined_row;  // one row of a head's input in the making
-    std::vector<AttentionScratch> attention;
+    explicit Work(int workers) : attention(workers) {}
+    AttentionWork attention;
     FeedForwardScratch ffn;
   };
 
-  Kind cache_kind() const { return kind_ == Kind::f32 ? Kind::f32 : Kind::bf16; }
   void shape_matrix(Matrix& m, int outs, int ins, Kind kind);
   void build_layer(Layer& layer, const LayerShape& shape);
   void build_ffn(Layer& layer);
   void place_weights();
+  void place_caches();
   Rotary* rotary_for(const AttentionShape& shape);
 
   void name_tensors();
@@ -154,6 +155,7 @@ class Model {
 
   ModelShape shape_;
   Kind kind_;
+  KvKind kv_;
   int num_slots_, num_pages_;
   Pool pool_;
   Machine machine_;
@@ -164,6 +166,7 @@ class Model {
   std::vector<float> final_norm_;
   std::vector<Layer> layers_;
   std::vector<Head> heads_;
+  CacheMemory cache_memory_;
   bool any_pages_ = false;
 
   std::vector<TensorSlot> tensors_;

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
 
-BLOCK: int
+PAGE: int
 
 class LayerShape:
     def __init__(
@@ -51,6 +51,7 @@ class Model:
         self,
         shape: ModelShape,
         weights: str,
+        kv: str,
         threads: int,
         num_slots: int,
         num_pages: int,
@@ -124,10 +125,6 @@ class _testing:
     def rms_norm(isa: str, x: Float32, w: Float32, eps: float, y: Float32) -> None: ...
     @staticmethod
     def silu_mul(isa: str, gate: Float32, up: Float32, weight: float, y: Float32) -> None: ...
-    @staticmethod
-    def softmax(
-        isa: str, scores: Float32, lo: Int32, hi: Int32, top: Float32, total: Float32, acc: Float32
-    ) -> None: ...
     @staticmethod
     def run_jobs(threads: int, jobs: int, chunks: int, pause_us: int = 0, failing_chunk: int = -1) -> list[int]: ...
     @staticmethod

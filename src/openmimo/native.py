@@ -11,13 +11,17 @@ from openmimo.checkpoint import Checkpoint
 from openmimo.config import LayerConfig, ModelConfig
 from openmimo.errors import CheckpointError, ConfigError
 
-__all__ = ["NativeBackend", "WeightKind"]
+__all__ = ["KvKind", "NativeBackend", "WeightKind"]
 
 WeightKind = str
 """How weights are kept in memory: "f32", "bf16", "q8" or "q4"."""
 
+KvKind = str
+"""How keys and values are kept in memory: "f32", "bf16" or "int8"."""
+
 _KEPT_ROWS = 64  # of logits, that one step after the other is written to: fresh memory costs more than its writing
 _KINDS = ("f32", "bf16", "q8", "q4")
+_KV_KINDS = ("f32", "bf16", "int8")
 
 
 class NativeBackend:
@@ -31,24 +35,34 @@ class NativeBackend:
     Args:
         checkpoint: an open checkpoint.
         weights: "f32" (exact), "bf16", "q8" or "q4" (codes of 8 or 4 bits with one scale for 32 inputs;
-            activations are quantised to 8 bits the same way). Keys and values are kept in float32 with "f32", else
-            in bfloat16.
+            activations are quantised to 8 bits the same way).
         threads: worker threads including the caller.
         num_slots: sequences whose window caches are kept at once.
         num_pages: pages of `PAGE_SIZE` positions in each global-attention cache.
+        kv: how keys and values are kept: "f32", "bf16", or "int8" (codes with one scale for the keys and one for the
+            values of each position and head); None is "f32" with f32 weights, else "bf16".
     Raises:
         ConfigError: an argument cannot work.
         CheckpointError: a tensor is missing or has the wrong shape.
     """
 
-    def __init__(self, checkpoint: Checkpoint, weights: WeightKind, threads: int, num_slots: int, num_pages: int):
-        _check_arguments(weights, threads, num_slots, num_pages)
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        weights: WeightKind,
+        threads: int,
+        num_slots: int,
+        num_pages: int,
+        kv: KvKind | None = None,
+    ):
+        kv = kv or ("f32" if weights == "f32" else "bf16")
+        _check_arguments(weights, kv, threads, num_slots, num_pages)
         self.config: ModelConfig = checkpoint.config
         self.num_slots = num_slots
         self.num_pages = num_pages
         shape, isa = _model_shape(self.config), os.environ.get("OPENMIMO_ISA", "")
         try:
-            self._model = _native.Model(shape, weights, threads, num_slots, num_pages, isa)
+            self._model = _native.Model(shape, weights, kv, threads, num_slots, num_pages, isa)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         _load(self._model, checkpoint)
@@ -153,9 +167,11 @@ class NativeBackend:
         return logits_BV
 
 
-def _check_arguments(weights: str, threads: int, num_slots: int, num_pages: int) -> None:
+def _check_arguments(weights: str, kv: str, threads: int, num_slots: int, num_pages: int) -> None:
     if weights not in _KINDS:
         raise ConfigError(f"weights={weights!r} must be one of {', '.join(_KINDS)}")
+    if kv not in _KV_KINDS:
+        raise ConfigError(f"kv={kv!r} must be one of {', '.join(_KV_KINDS)}")
     if not 1 <= threads <= 256:
         raise ConfigError(f"threads={threads} must be from 1 to 256")
     for name, value in (("num_slots", num_slots), ("num_pages", num_pages)):
@@ -243,4 +259,4 @@ def _int32(name: str, array: np.ndarray, ndim: int) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-assert PAGE_SIZE == _native.BLOCK, "a page of the batch protocol is a block of the C++ caches"
+assert PAGE_SIZE == _native.PAGE, "a page of the batch protocol is a page of the C++ caches"
