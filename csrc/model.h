@@ -104,6 +104,8 @@ class Model {
     Layer layer;
   };
   struct Work {
+    explicit Work(int workers) : attention(workers) {}
+
     Activations x;        // residual stream [T, C]
     Activations normed;   // [T, C]
     Activations joined;   // [T, 2 C], input of a head's projection
@@ -112,7 +114,6 @@ class Model {
     Buffer<float> logits;
     Buffer<float> draft_logits;
     Buffer<float> joined_row;  // one row of a head's input in the making
-    explicit Work(int workers) : attention(workers) {}
     AttentionWork attention;
     FeedForwardScratch ffn;
   };
