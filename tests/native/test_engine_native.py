@@ -30,9 +30,9 @@ def expected():
 def open_engine():
     opened = []
 
-    def open_(name, trunk_state="pre_norm", weights="f32", **settings):
+    def open_(name, trunk_state="pre_norm", weights="f32", num_pages=32, **settings):
         checkpoint = Checkpoint.open(ORACLES / name, mtp_trunk_state=trunk_state)
-        backend = NativeBackend(checkpoint, weights=weights, threads=1, num_slots=4, num_pages=32)
+        backend = NativeBackend(checkpoint, weights=weights, threads=1, num_slots=4, num_pages=num_pages)
         opened.append(Engine(backend, **settings))
         return opened[-1]
 
@@ -138,3 +138,24 @@ def test_load_opens_a_folder_without_a_tokenizer(expected, weights):
     assert engine.tokenizer is None
     if weights == "f32":
         assert list(completion.token_ids) == expected[name]["greedy.output"].tolist()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize("weights", ["f32", "q8"])
+def test_requests_that_start_over_and_penalties_leave_tokens_as_they_are_alone(open_engine, name, weights):
+    changes = [
+        {},
+        {"repetition_penalty": 1.3},
+        {"frequency_penalty": 0.4, "presence_penalty": 0.3},
+        {"logit_bias": {5: 2}},
+    ]
+    prompts = [[(7 * i + 3 * n) % 64 for i in range(20 + 9 * n)] for n in range(4)]
+    shared = {"temperature": 0, "max_new_tokens": 100, "ignore_eos": True}
+    params = [SamplingParams(**shared, **change) for change in changes]
+    plain = open_engine(name, weights=weights, mtp="off")
+    alone = [plain.generate(prompt, each).token_ids for prompt, each in zip(prompts, params, strict=True)]
+    for settings in ({"mtp": "off"}, {"mtp": 1}, {"mtp": "auto", "prefill_rows": 7}):
+        engine = open_engine(name, weights=weights, num_pages=5, **settings)
+        handles = [engine.submit(prompt, each) for prompt, each in zip(prompts, params, strict=True)]
+        assert [handle.result(60).token_ids for handle in handles] == alone
+        assert any(handle.request.num_to_prefill > handle.request.num_prompt for handle in handles)
