@@ -178,7 +178,6 @@ class Request:
         self.num_to_prefill = self.num_known
         self.num_cached = 0
         self.slot = -1
-        self.heads = None
         self.output.logits.clear()
         for logits in self.output.head_logits:
             logits.clear()

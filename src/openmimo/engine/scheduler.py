@@ -81,9 +81,11 @@ class Scheduler:
 
     def grow(self) -> None:
         """Give every running reply the pages of its next rows, taking them from the latest arrivals if need be."""
-        for request in [request for request in self.running if request.is_decoding]:
+        for request in self.running.copy():
+            if request.slot < 0 or not request.is_decoding:  # it was sent back, or has all that its prompt needs
+                continue
             num_positions = min(request.num_known + self.max_drafts, request.max_tokens)
-            while request in self.running and not self._extend(request, num_positions):
+            while request.slot >= 0 and not self._extend(request, num_positions):
                 self._send_back(self.running[-1])
 
     def admit(self) -> list[Request]:
@@ -94,6 +96,8 @@ class Scheduler:
 
         Returns: the requests admitted now.
         """
+        if not self.waiting:
+            return []
         admitted, passed = [], []
         for request in self.waiting[:LOOK_AHEAD]:
             num_positions = min(request.num_known + 1, request.max_tokens)
@@ -117,6 +121,8 @@ class Scheduler:
         Returns: every decoding request, and prompt chunks that share the rows a step may have.
         """
         decodes = [request for request in self.running if request.is_decoding]
+        if len(decodes) == len(self.running):
+            return Plan(decodes, [])
         prompts = [request for request in self.running if not request.is_decoding]
         rows = _share([request.num_known - request.num_cached for request in prompts], self._room(bool(decodes)))
         return Plan(decodes, [(request, count) for request, count in zip(prompts, rows, strict=True) if count])
@@ -128,8 +134,10 @@ class Scheduler:
             plan: the step.
             seconds: how long it took.
         """
+        if not plan.prefills or not plan.decodes:
+            return
         num_rows, room = sum(count for _, count in plan.prefills), self._room(True)
-        if not plan.decodes or num_rows <= room // 2:
+        if num_rows <= room // 2:
             return
         if seconds > LONG_STEP_S:
             self.rows_beside = max(room // 2, FEWEST_ROWS)
@@ -141,12 +149,12 @@ class Scheduler:
 
     def _extend(self, request: Request, num_positions: int) -> bool:
         """Give a running request pages up to a length; False if there are not enough."""
-        if self.cache.pages_for(num_positions) > request.pages_1P.shape[1]:
-            pages = self.cache.extend(request.slot, num_positions)
-            if pages is None:
-                return False
+        if num_positions <= request.pages_1P.size * self.cache.page_size:
+            return True
+        pages = self.cache.extend(request.slot, num_positions)
+        if pages is not None:
             request.take(request.slot, pages)
-        return True
+        return pages is not None
 
     def _send_back(self, request: Request) -> None:
         self.running.remove(request)
@@ -164,8 +172,6 @@ def _share(wanted: Sequence[int], room: int) -> list[int]:
     Half goes to the first, which therefore runs at half speed at least; then it is the next one's turn to be first. The
     other half goes to whoever is done soonest, so that a short prompt does not wait for a long one.
     """
-    if not wanted:
-        return []
     rows = [0] * len(wanted)
     rows[0] = min(wanted[0], -(-room // 2))
     room -= rows[0]

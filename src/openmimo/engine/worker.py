@@ -124,7 +124,7 @@ class Worker:
         if counts and not plan.prefills and not self.drafter.is_behind:
             self.controller.saw_step(len(counts), max(counts), time.perf_counter() - begin_s)
         self.scheduler.saw_step(plan, time.perf_counter() - begin_s)
-        self._hand_out(requests, counts, wanted, chosen, result.logits_BV)
+        self._hand_out(requests, wanted, chosen, result.logits_BV)
         if result.hidden_TC is not None:
             self._score_heads(requests, rows, result.hidden_TC)
 
@@ -184,13 +184,12 @@ class Worker:
     def _hand_out(
         self,
         requests: list[Request],
-        counts: list[int],
         wanted: list[int],
         chosen: list[list[int]],
         logits_BV: np.ndarray,
     ) -> None:
         start = 0
-        for index, (request, num_wanted, tokens) in enumerate(zip(requests, wanted, chosen, strict=True)):
+        for request, num_wanted, tokens in zip(requests, wanted, chosen, strict=True):
             logits_WV = logits_BV[start : start + num_wanted]
             start += num_wanted
             if request.output.done.is_set():
@@ -198,11 +197,11 @@ class Worker:
             if request.wants_all_logits:
                 self._score(request, logits_WV)
                 continue
-            if index >= len(counts) and request.params.prompt_logprobs:
+            if num_wanted and not request.is_decoding:
                 self._score_prompt(request, logits_WV[:, : self.num_ids])
+                logits_WV = logits_WV[-1:]
             if tokens:
-                num_choices = counts[index] + 1 if index < len(counts) else 1
-                self._extend(request, tokens, logits_WV[-num_choices:, : self.num_ids])
+                self._extend(request, tokens, logits_WV[:, : self.num_ids])
 
     def _score(self, request: Request, logits_WV: np.ndarray) -> None:
         if request.wants_head_logits:
@@ -213,8 +212,10 @@ class Worker:
             self._finish(request, "length")
 
     def _score_prompt(self, request: Request, logits_WV: np.ndarray) -> None:
-        """Report the log-probabilities of the prompt's tokens that the last rows predict."""
+        """Report the log-probabilities of the prompt's tokens that the last rows predict, if asked for."""
         entries, first = request.output.prompt_logprobs, request.num_cached - logits_WV.shape[0]
+        if not request.params.prompt_logprobs:
+            return
         for position in range(len(entries), min(request.num_cached + 1, request.num_prompt)):
             token = int(request.tokens_S[position])
             entries.append(token_logprob(logits_WV[position - 1 - first], token, request.params.prompt_logprobs))
