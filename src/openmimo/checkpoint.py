@@ -172,8 +172,8 @@ class Checkpoint:
         Args:
             name: a name of `tensor_shapes`.
         """
-        for part in self._storage(name).parts:
-            self._files[part].release(part)
+        for file in {self._files[part].path: self._files[part] for part in self._storage(name).parts}.values():
+            file.release()
 
     def num_bytes_by_format(self) -> dict[str, int]:
         """Count what the model's tensors take on disk.

@@ -114,17 +114,12 @@ class TensorFile:
         view = np.ndarray(entry.shape, entry.dtype, buffer=self._bytes, offset=offset)
         return view if view.flags.aligned else view.copy()
 
-    def release(self, name: str) -> None:
-        """Give back the memory that reading a tensor has mapped; it is read again from the file if need be.
+    def release(self) -> None:
+        """Give back all memory that reading has mapped, neighbours that the system read ahead included.
 
-        Args:
-            name: a key of `entries`.
+        What is needed again is read again from the file.
         """
-        entry = self.entries[name]
-        begin = (self._data_start + entry.begin) // mmap.PAGESIZE * mmap.PAGESIZE
-        end = self._data_start + entry.end
-        if begin < end:
-            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 class TensorWriter:
