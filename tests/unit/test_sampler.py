@@ -74,7 +74,7 @@ def textbook(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
         num_kept = int((np.cumsum(probs) < top_p * probs.sum()).sum()) + 1
         order, probs = order[:num_kept], probs[:num_kept]
     is_kept = probs >= np.float32(min_p) * (min_p > 0)
-    return dict(zip(order[is_kept].tolist(), probs[is_kept] / probs[is_kept].sum(), strict=True))
+    return np.bincount(order[is_kept], probs[is_kept] / probs[is_kept].sum(), minlength=logits.size)
 
 
 FILTERS = [
@@ -88,16 +88,16 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
-@pytest.mark.parametrize(("size", "spread"), [(300, 2), (5000, 0.1), (5000, 2), (5000, 6), (20_000, 3), (152_000, 4)])
+@pytest.mark.parametrize(("size", "spread"), [(300, 2), (5000, 0.1), (5000, 2), (5000, 6), (20_000, 3)])
 def test_filters_over_a_large_vocabulary_equal_the_textbook(size, spread, filters):
     logits = np.random.default_rng(size).normal(size=size).astype(np.float32) * spread
     logits[1::7] = logits[::7][: logits[1::7].size]  # equals, so that the order of ids matters
     ids, probs = probabilities(logits, SamplingParams(**filters))
     ids = np.arange(size) if ids is None else ids
+    given = np.bincount(ids, probs / probs.sum(dtype=np.float64), minlength=size)
     expected = textbook(logits, **filters)
-    assert set(ids[probs > 0].tolist()) == set(expected)
-    largest = probs.astype(np.float64) / probs.sum(dtype=np.float64)
-    assert largest[probs > 0] == pytest.approx([expected[i] for i in ids[probs > 0].tolist()], rel=1e-6)
+    np.testing.assert_array_equal(given > 0, expected > 0)
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
 
 
 def test_filters_over_many_equal_logits_keep_the_lowest_ids():
@@ -123,24 +123,33 @@ def test_drawn_tokens_follow_the_distribution(size):
     assert chi_square <= chi_square_limit(common.sum() - 1)
 
 
-def test_accepting_drafts_leaves_the_distribution_as_it_is():
+@pytest.mark.parametrize(
+    "filters",
+    [{}, {"temperature": 0.6}, {"temperature": 1.5, "top_p": 0.95}, {"temperature": 0.8, "top_p": 0.8}, {"top_k": 3}],
+    ids=str,
+)
+def test_accepting_drafts_leaves_the_distribution_as_it_is(filters):
     # Whatever the draft: accepted with its own probability, and the token that comes out follows p.
-    params, num = SamplingParams(), 20_000
-    p = np.exp(LOGITS.astype(np.float64))
-    for draft in (1, 2):  # the least and the most likely token
+    params, num = SamplingParams(**filters), 20_000
+    ids, p = probabilities(LOGITS, params)
+    p = np.bincount(range(4) if ids is None else ids, p.astype(np.float64) / p.sum(dtype=np.float64), minlength=4)
+    for draft in (2,) if filters else (3, 2):  # the most likely token, and an unlikely one
         outcomes = [
             accept([draft], lambda row, seed=seed: choose_token(LOGITS, params, seed, 10 + row)) for seed in range(num)
         ]
-        counts = np.bincount([tokens[0] for tokens in outcomes], minlength=4)
-        assert ((counts - num * p) ** 2 / (num * p)).sum() < chi_square_limit(3)
-        num_accepted = sum(len(tokens) == 2 for tokens in outcomes)
-        assert abs(num_accepted - num * p[draft]) < 4 * math.sqrt(num * p[draft] * (1 - p[draft]))
-        rest = np.bincount([tokens[0] for tokens in outcomes if len(tokens) == 1], minlength=4)
-        others = np.delete(p, draft) / (1 - p[draft]) * rest.sum()
-        assert rest[draft] == 0
-        assert ((np.delete(rest, draft) - others) ** 2 / others).sum() < chi_square_limit(2)
-        bonus = np.bincount([tokens[1] for tokens in outcomes if len(tokens) == 2], minlength=4)
-        assert ((bonus - num_accepted * p) ** 2 / (num_accepted * p)).sum() < chi_square_limit(3)
+        accepted = [tokens[1] for tokens in outcomes if len(tokens) == 2]
+        assert abs(len(accepted) - num * p[draft]) < 4 * math.sqrt(num * p[draft] * (1 - p[draft])) + 1e-9
+        follows([tokens[0] for tokens in outcomes], p)
+        follows([tokens[0] for tokens in outcomes if len(tokens) == 1], p * (np.arange(4) != draft))
+        follows(accepted, p)
+
+
+def follows(tokens, p):
+    """Tokens have the distribution p (not normalised), by chi-square."""
+    counts, expected = np.bincount(tokens, minlength=4), p / p.sum() * len(tokens)
+    assert (counts[expected == 0] == 0).all()
+    common = expected > 0
+    assert ((counts - expected)[common] ** 2 / expected[common]).sum() < chi_square_limit(common.sum() - 1)
 
 
 def test_accept_stops_at_the_first_wrong_draft():

@@ -20,7 +20,7 @@ from openmimo.engine.worker import Worker
 from openmimo.errors import CapacityError, CheckpointError, ConfigError, OpenMiMoError, RequestError
 from openmimo.tokenizer import Tokenizer
 
-__all__ = ["Engine", "Prompt", "find_eos_ids"]
+__all__ = ["Engine", "MtpChoice", "Prompt", "find_eos_ids", "max_drafts"]
 
 Prompt = str | Sequence[int] | Sequence[Message | Mapping[str, Any]]
 MtpChoice = Literal["auto", "off"] | int
@@ -66,8 +66,8 @@ class Engine:
         self.chat = chat
         self._num_ids = min(self.config.vocab_size, tokenizer.vocab_size) if tokenizer else self.config.vocab_size
         ends = frozenset(self.config.eos_token_ids if eos_ids is None else eos_ids)
-        max_drafts = _max_drafts(mtp, self.config.num_mtp_layers)
-        self._worker = Worker(backend, self._num_ids, ends, max_drafts, mtp != "auto", prefill_rows)
+        most_drafts = max_drafts(mtp, self.config.num_mtp_layers)
+        self._worker = Worker(backend, self._num_ids, ends, most_drafts, mtp != "auto", prefill_rows)
         self.max_context = min(self.config.max_position_embeddings, self._worker.cache.max_positions)
         self._lock = threading.Lock()
         self._is_closed = False
@@ -283,7 +283,16 @@ def _generation_eos(path: Path) -> list[int]:
     return ids
 
 
-def _max_drafts(mtp: MtpChoice, num_heads: int) -> int:
+def max_drafts(mtp: MtpChoice, num_heads: int) -> int:
+    """Check a choice of drafts against what a checkpoint has.
+
+    Args:
+        mtp: "auto", "off" or a number.
+        num_heads: MTP heads of the checkpoint.
+    Returns: most drafts in a step.
+    Raises:
+        ConfigError: the choice is none of these, or there are fewer heads.
+    """
     if mtp == "off":
         return 0
     if mtp == "auto":
@@ -292,7 +301,8 @@ def _max_drafts(mtp: MtpChoice, num_heads: int) -> int:
         raise ConfigError(f'mtp={mtp!r} must be "auto", "off", or the number of drafts, from 1')
     if mtp > num_heads:
         heads = "1 MTP head" if num_heads == 1 else f"{num_heads or 'no'} MTP heads"
-        raise ConfigError(f'mtp={mtp}, but this checkpoint has {heads}: use "auto" or a smaller number')
+        numbers = f", or a number from 1 to {num_heads}" if num_heads else ""
+        raise ConfigError(f'mtp={mtp}, but this checkpoint has {heads}: use "auto" or "off"{numbers}')
     return mtp
 
 
