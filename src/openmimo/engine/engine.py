@@ -13,6 +13,7 @@ import numpy as np
 from openmimo.batch import Backend
 from openmimo.chat import ChatFormat, Message
 from openmimo.config import ModelConfig
+from openmimo.engine.controller import MtpStatus
 from openmimo.engine.params import SamplingParams
 from openmimo.engine.request import Completion, DeltaStream, Handle, Request
 from openmimo.engine.text import TextStream
@@ -183,6 +184,11 @@ class Engine:
         output = self._score(ids, wants_head_logits=True)
         nothing = np.zeros((0, self.config.vocab_size), np.float32)
         return [np.concatenate([nothing, *chunks]) for chunks in output.head_logits]
+
+    @property
+    def mtp_status(self) -> MtpStatus:
+        """What drafting does now, and why: shown by `openmimo bench` and `/health`."""
+        return self._worker.controller.status
 
     def _score(self, ids: Sequence[int], wants_head_logits: bool):
         checked = self._check_ids(ids)

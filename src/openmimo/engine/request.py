@@ -151,7 +151,7 @@ class Request:
         self.slot_1 = np.zeros(1, np.int32)
         self.pages_1P = np.zeros((1, 0), np.int32)
         self.acceptance: list[float] = []  # running rate at each draft position
-        self.num_drafted = 0  # tokens cached when it was last drafted for
+        self.head_ends: list[int] = []  # for each head, tokens cached when it last drafted
         self.text: TextStream | None = None
         has_changes = params.has_penalties or params.logit_bias
         self.penalties = Penalties(params, self.num_prompt) if has_changes else None

@@ -9,7 +9,8 @@ import numpy as np
 
 from openmimo.batch import PAGE_SIZE, Backend, StepResult
 from openmimo.engine.cache import Cache
-from openmimo.engine.draft import DraftController, Drafter, accept
+from openmimo.engine.controller import DraftController
+from openmimo.engine.draft import Drafter, accept
 from openmimo.engine.pack import Packer
 from openmimo.engine.request import Completion, Delta, FinishReason, Request, Stats, TokenLogprob
 from openmimo.engine.sampler import choose_token, token_logprob
@@ -52,8 +53,8 @@ class Worker:
         self.max_drafts = max_drafts
         self.cache = Cache(backend.num_slots, backend.num_pages, PAGE_SIZE)
         self.scheduler = Scheduler(self.cache, prefill_rows, max_drafts)
-        self.drafter = Drafter(backend, max_drafts)
         self.controller = DraftController(max_drafts, is_fixed)
+        self.drafter = Drafter(backend, self.controller)
         self.inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self.fault: OpenMiMoError | None = None
         self._packer = Packer()
@@ -96,7 +97,7 @@ class Worker:
             self.scheduler.grow()
             for request in self.scheduler.admit():
                 request.output.start_s = request.output.start_s or time.perf_counter()
-                request.num_drafted = 0
+                request.head_ends = [0] * self.max_drafts
             self._run(self.scheduler.plan())
         except Exception as error:  # whatever it is, the requests must hear of it and the loop must go on
             for request in list(self.scheduler.running):
@@ -111,7 +112,8 @@ class Worker:
     def _run(self, plan: Plan) -> None:
         """Draft, run the trunk over all rows, choose tokens, commit, hand out."""
         begin_s = time.perf_counter()
-        counts = self.drafter.propose(plan.decodes, self.controller.choose(plan.decodes))
+        is_ordinary = not plan.prefills
+        counts = self.drafter.propose(plan.decodes, self.controller.choose(plan.decodes, is_ordinary))
         rows = [count + 1 for count in counts] + [num_rows for _, num_rows in plan.prefills]
         requests = [*plan.decodes, *(request for request, _ in plan.prefills)]
         wanted = [_num_wanted(request, num_rows) for request, num_rows in zip(requests, rows, strict=True)]
@@ -121,12 +123,12 @@ class Worker:
         self.backend.commit(np.array(keep, np.int32))
         for request, num_kept in zip(requests, keep, strict=True):
             request.num_cached += num_kept
-        if counts and not plan.prefills and not self.drafter.is_behind:
-            self.controller.saw_step(len(counts), max(counts), time.perf_counter() - begin_s)
         self.scheduler.saw_step(plan, time.perf_counter() - begin_s)
         self._hand_out(requests, wanted, chosen, result.logits_BV)
         if result.hidden_TC is not None:
             self._score_heads(requests, rows, result.hidden_TC)
+        if is_ordinary and counts:
+            self.controller.saw_step(max(counts), sum(keep) / len(counts), time.perf_counter() - begin_s)
 
     def _forward(self, requests: list[Request], rows: list[int], wanted: list[int]) -> StepResult:
         tokens, firsts, wanted_rows, start = [], [], [], 0
@@ -281,6 +283,8 @@ class Worker:
     ) -> None:
         """Free what the request owns and hand out the last delta and the completion."""
         self.scheduler.remove(request)
+        if request.num_new:
+            self.controller.saw_end(request)
         output = request.output
         text += request.text.finish() if request.text is not None else ""
         output.text.append(text)
