@@ -52,9 +52,11 @@ def noise(engine: Engine, length: int) -> Prompts:
 
 def compare(folder: str | None, args: argparse.Namespace) -> list[dict[str, object]]:
     """Time all settings on one checkpoint."""
-    engines: dict[Setting, Engine] = {}
-    for setting in ("off", *args.drafts, "auto"):
-        engines[setting] = openmimo.load(folder, weights=args.weights, mtp=setting, threads=args.threads)
+    plain = openmimo.load(folder, weights=args.weights, mtp="off", threads=args.threads)
+    backend = plain._worker.backend  # shared: a second copy of the weights would not lie as well in memory
+    engines: dict[Setting, Engine] = {"off": plain}
+    for setting in (*args.drafts, "auto"):
+        engines[setting] = Engine(backend, plain.tokenizer, plain.chat, sorted(plain._worker.eos_ids), setting)
     texts = {"noise": (noise(engines["off"], args.prompt_tokens), True)}
     if folder is None:
         texts["home"] = (home_requests(engines["off"], args.requests), False)
@@ -64,13 +66,14 @@ def compare(folder: str | None, args: argparse.Namespace) -> list[dict[str, obje
         timings = {setting: Timing() for setting in engines}
         for repeat in range(args.repeats + 1):
             for setting, engine in engines.items():
+                backend.start(engine._worker.num_ids, engine._worker.max_drafts)
                 (timings[setting] if repeat else Timing()).add(engine, prompts, params)
-        plain = statistics.median(timings["off"].rates)
+        baseline = statistics.median(timings["off"].rates)
         for setting, timing in timings.items():
             median = statistics.median(timing.rates)
             rows.append({
                 "folder": folder or "default", "text": text, "mtp": str(setting), "tokens_per_s": round(median, 1),
-                "ratio": round(median / plain, 3), "tokens_per_step": round(timing.tokens / timing.steps, 2),
+                "ratio": round(median / baseline, 3), "tokens_per_step": round(timing.tokens / timing.steps, 2),
                 "spread": round((max(timing.rates) - min(timing.rates)) / median, 2),
                 "reason": engines[setting].mtp_status.reason,
             })  # fmt: skip
@@ -93,8 +96,8 @@ def main() -> None:
     args = parser.parse_args()
     rows = [row for folder in args.folders for row in compare(folder, args)]
     for row in rows:
-        print("{folder} {text:5s} mtp {mtp:4s} {tokens_per_s:8.1f} tok/s {ratio:5.2f}x plain, {tokens_per_step:.2f} tokens"
-              " a step, spread {spread:.0%}; {reason}".format(**row))  # fmt: skip
+        print("{folder} {text:5s} mtp {mtp:4s} {tokens_per_s:8.1f} tok/s {ratio:5.2f}x, {tokens_per_step:.2f} a step"
+              ", spread {spread:.0%}; {reason}".format(**row))  # fmt: skip
     print(json.dumps({"machine": f"{platform.machine()} {processor()}", "threads": args.threads, "rows": rows}))
 
 

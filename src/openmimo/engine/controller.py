@@ -77,6 +77,9 @@ class DraftController:
             self._drafts = self.max_drafts
             return self.max_drafts
         self._pace = self._paces.setdefault(len(requests).bit_length(), _Pace(self.max_drafts))
+        if self._pace.rest():
+            self._drafts = 0
+            return 0
         behind = [any(_is_behind(request, head) for request in requests) for head in range(self.max_drafts)]
         self._drafts = self._pace.choose(self._expected(requests), behind, self._tokens_left(requests), is_ordinary)
         self._is_start = any(behind[: self._drafts])
@@ -214,6 +217,13 @@ class _Pace:
         assert self.seconds[0] is not None
         start = self.seconds[0] if self.start_s is None else self.start_s
         return self.guess(num_drafts) - self.seconds[0] + start * sum(behind[:num_drafts])
+
+    def rest(self) -> bool:
+        """Whether drafts do not pay and it is not yet time to try them again: nothing new can be known."""
+        if self.best or self._tries_left or self._until_try <= 1 or self._counts[0] < _MEASURE:
+            return False
+        self._until_try -= 1
+        return True
 
     def choose(self, expected: list[float], behind: list[bool], tokens_left: float, is_ordinary: bool) -> int:
         """Number of drafts that gives most tokens a second, if the account bears it, or now and then one more."""
