@@ -58,7 +58,7 @@ def sample(max_drafts, seeds, count, **params):
         worker.take("add", requests[-1])
     while not worker.scheduler.is_idle:
         worker.step()
-    num_accepted = sum(request.output.completion.stats.accepted[-1] for request in requests) if max_drafts else 0
+    num_accepted = sum(sum(request.output.completion.stats.accepted) for request in requests)
     return np.array([request.output.token_ids for request in requests]), num_accepted
 
 
