@@ -31,7 +31,7 @@ RANDOM = ("mimo_v2_flash_tiny", "mimo_7b_tiny", "mimo_v25_fp8_tiny", "mimo_v25_m
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=40, help="texts for each model (default %(default)s)")
+    parser.add_argument("--texts", type=int, default=16, help="texts for each model (default %(default)s)")
     parser.add_argument("--tokens", type=int, default=256, help="most tokens of a text (default %(default)s)")
     args = parser.parse_args()
     print("| model | weights | KV cache | KL to f32 | same first choice |\n| --- | --- | --- | --- | --- |")
