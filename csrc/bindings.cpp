@@ -9,6 +9,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "limits.h"
 #include "model.h"
 #include "quant.h"
 
@@ -333,6 +334,8 @@ NB_MODULE(_native, m) {
   openmimo::bind_shapes(m);
   openmimo::bind_model(m);
   m.def("quantize", openmimo::quantize, "weights"_a, "bits"_a, "instruction_set"_a = "");
+  m.def("read_bandwidth", openmimo::read_bandwidth, "threads"_a, "size"_a, nb::call_guard<nb::gil_scoped_release>());
+  m.def("int8_peak", openmimo::int8_peak, "threads"_a, nb::call_guard<nb::gil_scoped_release>());
   nb::module_ testing = m.def_submodule("_testing", "Single kernels, for the test suite.");
   openmimo::bind_testing(testing);
 }

@@ -8,6 +8,9 @@ Float32 = NDArray[np.float32]
 
 PAGE: int
 
+def read_bandwidth(threads: int, size: int) -> float: ...
+def int8_peak(threads: int) -> float: ...
+
 class LayerShape:
     def __init__(
         self,

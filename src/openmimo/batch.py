@@ -79,7 +79,13 @@ class Backend(Protocol):
         ...
 
     def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
-        """Run the trunk over the batch's rows."""
+        """Run the trunk over the batch's rows.
+
+        Args:
+            batch: new tokens.
+            wants_hidden: also return the trunk state of every row.
+        Returns: logits of the wanted rows, and what else was asked for.
+        """
         ...
 
     def commit(self, keep_N: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The `openmimo` program: serve, chat, generate, show, bench, eval, quantize."""
+"""The `openmimo` program: serve, chat, generate, show, bench, doctor, eval, quantize."""
 
 import argparse
 import json
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="openmimo", description="A small MiMo of your own: serve it, talk to it, look inside it, measure it."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_serve, _add_chat, _add_generate, _add_show, _add_bench, _add_eval, _add_quantize):
+    for add in (_add_serve, _add_chat, _add_generate, _add_show, _add_bench, _add_doctor, _add_eval, _add_quantize):
         add(commands)
     return parser
 
@@ -59,6 +59,7 @@ def _add_chat(commands: Any) -> None:
     parser = commands.add_parser("chat", help="talk in the terminal; the model acts in a simulated home")
     _engine_options(parser)
     _sampling_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON line for each line of standard input")
     parser.set_defaults(run=_chat)
 
 
@@ -67,6 +68,7 @@ def _add_generate(commands: Any) -> None:
     _engine_options(parser)
     _sampling_options(parser)
     parser.add_argument("--prompt", help="text to continue, as it stands; standard input if neither is given")
+    parser.add_argument("--logprobs", type=int, default=0, metavar="N", help="with --json: N likely tokens at each")
     parser.add_argument("--ids", help="token ids to continue, separated by commas, for a folder without a tokenizer")
     parser.add_argument("--json", action="store_true", help="print the whole completion as JSON")
     parser.set_defaults(run=_generate)
@@ -84,9 +86,18 @@ def _add_bench(commands: Any) -> None:
     _engine_options(parser)
     parser.add_argument("--prompt-tokens", type=int, default=512, help="prompt length (default %(default)s)")
     parser.add_argument("--new-tokens", type=int, default=128, help="tokens to decode (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=1, help="requests that decode side by side (default %(default)s)")
+    parser.add_argument("--context", type=int, default=0, help="tokens before the decoded ones (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs after one warm-up (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_bench)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = commands.add_parser("doctor", help="what this machine has, and whether everything works on it")
+    parser.add_argument("folder", nargs="?", help="checkpoint folder to look at besides")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_doctor)
 
 
 def _add_eval(commands: Any) -> None:
@@ -111,6 +122,7 @@ def _add_quantize(commands: Any) -> None:
 def _engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", help="checkpoint folder (default: the model in the package)")
     parser.add_argument("--weights", choices=("f32", "bf16", "q8", "q4"), help="weight format (default: as stored)")
+    parser.add_argument("--kv", choices=("f32", "bf16", "int8"), help="cache format (default: as the weights ask)")
     parser.add_argument("--threads", type=int, help="worker threads (default: the cores this process may use)")
     parser.add_argument("--mtp", default="auto", help="drafts a step: auto, off or 1..3 (default %(default)s)")
 
@@ -118,6 +130,13 @@ def _engine_options(parser: argparse.ArgumentParser) -> None:
 def _sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default %(default)s)")
     parser.add_argument("--top-p", type=float, default=1.0, help="default %(default)s")
+    parser.add_argument("--top-k", type=int, default=0, help="0 keeps all (default %(default)s)")
+    parser.add_argument("--min-p", type=float, default=0.0, help="default %(default)s")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="1 changes nothing (default %(default)s)")
+    parser.add_argument("--presence-penalty", type=float, default=0.0, help="default %(default)s")
+    parser.add_argument("--frequency-penalty", type=float, default=0.0, help="default %(default)s")
+    parser.add_argument("--logit-bias", action="append", metavar="ID=VALUE", help="add to a token's logit; repeatable")
+    parser.add_argument("--stop", action="append", metavar="TEXT", help="end the text here; repeatable")
     parser.add_argument("--seed", type=int, help="makes sampling repeatable")
     parser.add_argument("--max-new-tokens", type=int, default=256, help="default %(default)s")
 
@@ -126,15 +145,35 @@ def _load(args: argparse.Namespace) -> Any:
     import openmimo
 
     mtp = int(args.mtp) if args.mtp.isdigit() else args.mtp
-    return openmimo.load(args.folder, weights=args.weights, threads=args.threads, mtp=mtp)
+    given = {"kv": args.kv} if args.kv else {}
+    return openmimo.load(args.folder, weights=args.weights, threads=args.threads, mtp=mtp, **given)
 
 
 def _params(args: argparse.Namespace) -> Any:
     from openmimo.engine.params import SamplingParams
 
     return SamplingParams(
-        temperature=args.temperature, top_p=args.top_p, seed=args.seed, max_new_tokens=args.max_new_tokens
+        temperature=args.temperature,
+        top_p=args.top_p,
+        top_k=args.top_k,
+        min_p=args.min_p,
+        repetition_penalty=args.repetition_penalty,
+        presence_penalty=args.presence_penalty,
+        frequency_penalty=args.frequency_penalty,
+        logit_bias=_biases(args.logit_bias or ()),
+        stop=tuple(args.stop or ()),
+        seed=args.seed,
+        max_new_tokens=args.max_new_tokens,
+        logprobs=getattr(args, "logprobs", 0),
     )
+
+
+def _biases(words: Sequence[str]) -> dict[int, float]:
+    try:
+        return {int(token): float(value) for token, value in (word.split("=") for word in words)}
+    except ValueError:
+        message = f"--logit-bias {' '.join(words)} must be a token id, an equals sign and a number: 42=-1.5"
+        raise RequestError(message, param="logit_bias") from None
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -147,21 +186,30 @@ def _serve(args: argparse.Namespace) -> None:
 
 def _chat(args: argparse.Namespace) -> None:
     from openmimo.environments.home import LiveHome, demo_home
-    from openmimo.terminal import chat
+    from openmimo.terminal import chat, chat_lines
 
-    chat(_load(args), LiveHome(demo_home()), _params(args))
+    talk = chat_lines if args.json else chat
+    talk(_load(args), LiveHome(demo_home()), _params(args))
 
 
 def _generate(args: argparse.Namespace) -> None:
-    engine = _load(args)
-    prompt = [int(word) for word in args.ids.split(",")] if args.ids else args.prompt or sys.stdin.read()
-    completion = engine.generate(prompt, _params(args))
-    if args.json:
-        from dataclasses import asdict
+    prompt = _ids(args.ids) if args.ids else args.prompt or sys.stdin.read()
+    params = _params(args)
+    with _load(args) as engine:
+        completion = engine.generate(prompt, params)
+        if args.json:
+            from dataclasses import asdict
 
-        print(json.dumps(asdict(completion)))
-    else:
-        print(completion.text if engine.tokenizer else " ".join(map(str, completion.token_ids)))
+            print(json.dumps(asdict(completion)))
+        else:
+            print(completion.text if engine.tokenizer else " ".join(map(str, completion.token_ids)))
+
+
+def _ids(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise RequestError(f"--ids {text} must be token ids separated by commas: 1,2,3", param="ids") from None
 
 
 def _show(args: argparse.Namespace) -> None:
@@ -173,10 +221,20 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from openmimo.bench import format_result, measure
+    from openmimo.bench import Load, format_result, measure
 
-    result = measure(_load(args), args.prompt_tokens, args.new_tokens, args.repeats)
+    load = Load(args.prompt_tokens, args.new_tokens, args.batch, args.context, args.repeats)
+    with _load(args) as engine:
+        result = measure(engine, load)
     print(json.dumps(result) if args.json else format_result(result))
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from openmimo.doctor import as_data, diagnose, format_findings
+
+    findings = diagnose(args.folder)
+    print(json.dumps(as_data(findings)) if args.json else format_findings(findings))
+    return int(any(finding.is_wrong for finding in findings))
 
 
 def _eval(args: argparse.Namespace) -> None:

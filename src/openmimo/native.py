@@ -58,6 +58,7 @@ class NativeBackend:
         kv = kv or ("f32" if weights == "f32" else "bf16")
         _check_arguments(weights, kv, threads, num_slots, num_pages)
         self.config: ModelConfig = checkpoint.config
+        self.weights, self.kv, self.threads = weights, kv, threads
         self.num_slots = num_slots
         self.num_pages = num_pages
         shape, isa = _model_shape(self.config), os.environ.get("OPENMIMO_ISA", "")

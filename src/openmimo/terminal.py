@@ -1,6 +1,8 @@
 """Chat in the terminal: the same agent loop as the web page, printed as it happens."""
 
+import json
 import sys
+from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +20,7 @@ from openmimo.chat import Message
 from openmimo.engine.params import SamplingParams
 from openmimo.environments.home import LiveHome
 
-__all__ = ["chat"]
+__all__ = ["chat", "chat_lines"]
 
 
 def chat(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
@@ -34,6 +36,32 @@ def chat(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
     console.print("[dim]Say what you want; an empty line or Ctrl-D ends.[/dim]")
     while request := _read():
         _answer(console, engine, home, request, params)
+
+
+def chat_lines(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
+    """Answer each line of standard input with one line of JSON, for programs.
+
+    Args: as `chat`.
+    """
+    for line in sys.stdin:
+        if request := line.strip():
+            print(json.dumps(_turn(engine, home, request, params), ensure_ascii=False), flush=True)
+
+
+def _turn(engine: ChatEngine, home: LiveHome, request: str, params: SamplingParams) -> dict[str, Any]:
+    turn: dict[str, Any] = {"request": request, "reasoning": "", "content": "", "calls": []}
+    messages = conversation_window(home.system_content(), [Message("user", request)])
+    for event in run_agent(engine, messages, home.tools(), home.call, params):
+        match event:
+            case ReasoningDelta(text):
+                turn["reasoning"] += text
+            case ContentDelta(text):
+                turn["content"] += text
+            case ToolCalled(call):
+                turn["calls"].append({"name": call.name, "arguments": call.arguments})
+            case _:
+                pass
+    return turn
 
 
 def _read() -> str:
