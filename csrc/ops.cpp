@@ -42,9 +42,10 @@ void multiply(const Kernels& kernels, const Matrix& w, int first, int panels, co
 
 void linear(const Machine& machine, const Matrix& w, const Activations& x, const Rows& rows, float* y,
             std::size_t y_ld, bool add) {
-  const int at_once = w.panels() < 2 * kPanelsAtOnce * machine.pool->threads() ? 1 : kPanelsAtOnce;
-  const int columns = (w.panels() + at_once - 1) / at_once;
   const int bands = (rows.count + kRowsAtOnce - 1) / kRowsAtOnce;
+  const bool is_small = w.panels() * bands < 2 * kPanelsAtOnce * machine.pool->threads();
+  const int at_once = is_small ? 1 : kPanelsAtOnce;  // else too few chunks to share
+  const int columns = (w.panels() + at_once - 1) / at_once;
   machine.pool->run(columns * bands, product_time(w, rows.count), [&](int chunk, int) {
     const int panel = chunk % columns * at_once, row = chunk / columns * kRowsAtOnce;
     const int panels = std::min(at_once, w.panels() - panel);

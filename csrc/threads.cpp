@@ -87,7 +87,7 @@ void Rivalry::count(Clock::time_point now) {
 }
 
 void Rivalry::judge(Clock::time_point now) {
-  const bool is_lost = lost_ > passed_ / 4;
+  const bool is_lost = lost_ > passed_ / 3;
   rest_ = is_lost ? std::clamp<Clock::duration>(2 * rest_, kFirstRest, kLongestRest) : Clock::duration{};
   alone_until_ = now + rest_;
   passed_ = lost_ = {};
