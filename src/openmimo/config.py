@@ -25,7 +25,14 @@ WindowReading = Literal["past", "inclusive"]
 TrunkState = Literal["pre_norm", "post_norm"]
 
 # Far above every published model, far below what would take memory before a tensor is looked at.
-LIMITS = {"num_hidden_layers": 1024, "n_routed_experts": 4096, "num_nextn_predict_layers": 64}
+LIMITS = {
+    "num_hidden_layers": 1024,
+    "n_routed_experts": 4096,
+    "num_nextn_predict_layers": 64,
+    "max_position_embeddings": 2**30,
+    "sliding_window": 2**30,
+    "sliding_window_size": 2**30,
+}
 # Keys that would change the arithmetic, with the values that mean what this package computes.
 FIXED = {
     "hidden_act": ("silu",),

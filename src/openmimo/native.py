@@ -9,7 +9,7 @@ from openmimo import _native
 from openmimo.batch import PAGE_SIZE, Batch, StepResult
 from openmimo.checkpoint import Checkpoint
 from openmimo.config import LayerConfig, ModelConfig
-from openmimo.errors import CheckpointError, ConfigError
+from openmimo.errors import CapacityError, CheckpointError, ConfigError
 
 __all__ = ["KvKind", "NativeBackend", "WeightKind"]
 
@@ -44,6 +44,7 @@ class NativeBackend:
     Raises:
         ConfigError: an argument cannot work.
         CheckpointError: a tensor is missing or has the wrong shape.
+        CapacityError: there is not enough memory.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class NativeBackend:
         self.weights, self.kv, self.threads = weights, kv, threads
         self.num_slots = num_slots
         self.num_pages = num_pages
-        shape, isa = _model_shape(self.config), os.environ.get("OPENMIMO_ISA", "")
         try:
-            self._model = _native.Model(shape, weights, kv, threads, num_slots, num_pages, isa)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        _load(self._model, checkpoint)
+            self._model = _new_model(self.config, weights, kv, threads, num_slots, num_pages)
+            _load(self._model, checkpoint)
+        except MemoryError:
+            raise CapacityError(
+                f"{checkpoint.folder} with weights={weights!r}, {num_slots} slots and {num_pages} cache pages needs "
+                "more memory than this process can get: use smaller weights, fewer slots or a smaller cache"
+            ) from None
         self._num_heads = 0
         self._logits_BV = np.empty((_KEPT_ROWS, self.config.vocab_size), np.float32)
         self._best_B = np.empty(_KEPT_ROWS, np.int32)
@@ -178,6 +181,16 @@ def _check_arguments(weights: str, kv: str, threads: int, num_slots: int, num_pa
     for name, value in (("num_slots", num_slots), ("num_pages", num_pages)):
         if not 1 <= value < 2**31:
             raise ConfigError(f"{name}={value} must be at least 1")
+
+
+def _new_model(
+    config: ModelConfig, weights: WeightKind, kv: KvKind, threads: int, num_slots: int, num_pages: int
+) -> _native.Model:
+    isa = os.environ.get("OPENMIMO_ISA", "")
+    try:
+        return _native.Model(_model_shape(config), weights, kv, threads, num_slots, num_pages, isa)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _layer_shape(config: ModelConfig, layer: LayerConfig) -> _native.LayerShape:
