@@ -47,6 +47,7 @@ class Buffer {
   T* get(std::size_t n) {
     if (n > capacity_) {
       const std::size_t bytes = (n * sizeof(T) + 63) / 64 * 64;
+      capacity_ = 0;  // should the allocation fail, the next call must not believe in the memory that was given back
       data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
       if (!data_) throw std::bad_alloc();
       std::memset(static_cast<void*>(data_.get()), 0, bytes);
