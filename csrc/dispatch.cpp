@@ -3,6 +3,11 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "kernels.h"
 
 namespace openmimo {
@@ -24,9 +29,25 @@ bool has_avx512() {
 }
 const Choice kChoices[] = {
     {&kAvx512Kernels, has_avx512}, {&kAvx2Kernels, has_avx2}, {&kPortableKernels, always}};
+#elif defined(__aarch64__)
+bool has_dotprod() {
+#if defined(__linux__)
+  return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#else
+  return false;
+#endif
+}
+const Choice kChoices[] = {{&kDotprodKernels, has_dotprod}, {&kNeonKernels, always}, {&kPortableKernels, always}};
 #else
 const Choice kChoices[] = {{&kPortableKernels, always}};
 #endif
+
+std::string available() {
+  std::string names;
+  for (const Choice& choice : kChoices)
+    if (choice.runs()) names += (names.empty() ? "" : ", ") + std::string(choice.kernels->name);
+  return names;
+}
 
 }  // namespace
 
@@ -40,7 +61,7 @@ const Kernels& choose_kernels(const char* name) {
   for (const Choice& choice : kChoices)
     if (choice.runs() && (!name || !*name || !std::strcmp(choice.kernels->name, name))) return *choice.kernels;
   throw std::invalid_argument("instruction set '" + std::string(name) +
-                              "' is not available on this machine: use portable, avx2 or avx512, or leave it out");
+                              "' is not available on this machine: use one of " + available() + ", or leave it out");
 }
 
 }  // namespace openmimo

@@ -127,8 +127,11 @@ struct Kernels {
 extern const Kernels kPortableKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kNeonKernels;
+extern const Kernels kDotprodKernels;
 
-// The best table this machine runs; `name` (portable, avx2, avx512) asks for one, null or "" takes the best.
+// The best table this machine runs; `name` (portable, avx2, avx512, neon, dotprod) asks for one, null or ""
+// takes the best.
 const Kernels& choose_kernels(const char* name);
 bool has_kernels(const char* name);
 

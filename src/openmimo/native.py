@@ -29,8 +29,8 @@ class NativeBackend:
 
     Calls are not thread-safe: one worker owns the object. The GIL is released while the engine works.
 
-    The environment variable `OPENMIMO_ISA` (portable, avx2, avx512) asks for one table of kernels, for tests; without
-    it the best table that the machine runs is taken.
+    The environment variable `OPENMIMO_ISA` (portable, avx2, avx512, neon, dotprod) asks for one table of kernels, for
+    tests; without it the best table that the machine runs is taken.
 
     Args:
         checkpoint: an open checkpoint.
@@ -76,7 +76,7 @@ class NativeBackend:
 
     @property
     def instruction_set(self) -> str:
-        """The table of kernels in use: portable, avx2 or avx512."""
+        """The table of kernels in use: portable, avx2, avx512, neon or dotprod."""
         return self._model.instruction_set
 
     @property

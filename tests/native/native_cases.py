@@ -14,7 +14,8 @@ ORACLES = Path(__file__).parent.parent / "oracles"
 FLASH, SEVEN = "mimo_v2_flash_tiny", "mimo_7b_tiny"
 FP8, FUSED, MXFP4 = "mimo_v2_flash_fp8_tiny", "mimo_v25_fp8_tiny", "mimo_v25_mxfp4_tiny"
 SEEING, HEARING = "mimo_vl_tiny", "mimo_v25_omni_tiny"
-ISAS = [name for name in ("portable", "avx2", "avx512") if _native._testing.has_instruction_set(name)]
+TABLES = ("portable", "avx2", "avx512", "neon", "dotprod")
+ISAS = [name for name in TABLES if _native._testing.has_instruction_set(name)]
 
 
 class Driver:
