@@ -11,8 +11,11 @@ namespace {
 #include "matmul.inc"
 #include "pack.inc"
 #include "rows.inc"
+#include "attend.inc"
 }  // namespace
 
 extern const Kernels kNeonKernels = {"neon", matmul<TileF32>, matmul<TileBf16>, matmul<TileCodes<CodesQ8>>,
-                                 matmul<TileCodes<CodesQ4>>, pack, softmax, rms_norm, quantize, silu_mul};
+                                 matmul<TileCodes<CodesQ4>>, pack, rms_norm, quantize, silu_mul,
+                                 {attend_span<F32Panel>, attend_span<Bf16Panel>, attend_span<Int8Panel>},
+                                 {store_f32, store_bf16, store_int8}, merge_span};
 }  // namespace openmimo

@@ -107,7 +107,8 @@ void check_rows(const Kernels& kernels) {
   std::vector<float> scale(padded / kGroup), portable_scale(padded / kGroup);
   std::vector<std::int32_t> offset(padded / kGroup), portable_offset(padded / kGroup);
   kernels.quantize(x.data(), padded, q.data(), scale.data(), offset.data());
-  choose_kernels("portable").quantize(x.data(), padded, portable_q.data(), portable_scale.data(), portable_offset.data());
+  choose_kernels("portable").quantize(x.data(), padded, portable_q.data(), portable_scale.data(),
+                                      portable_offset.data());
   expect(q == portable_q && scale == portable_scale && offset == portable_offset, who + " quantize: as portable does");
   for (int i = 0; i < padded; ++i) {
     const double error = std::fabs(q[i] * double{scale[i / kGroup]} - x[i]);
@@ -123,29 +124,85 @@ void check_rows(const Kernels& kernels) {
   }
 }
 
-// A block of which two rows see a part and one sees nothing; the sink is a first logit.
-void check_softmax(const Kernels& kernels) {
-  const std::string who = kernels.name;
-  const float sink = 1.5f;
-  auto scores = random_numbers(3 * kBlock, 6, 4.0f);
-  const auto before = scores;
-  const std::int32_t lo[3] = {0, 5, 9}, hi[3] = {64, 61, 9};
-  std::vector<float> top(3, sink), sum(3, 1.0f), acc(3 * kPanel, 1.0f);
-  kernels.softmax({scores.data(), 3, lo, hi, top.data(), sum.data(), acc.data(), kPanel});
-  for (int r = 0; r < 3; ++r) {
-    double peak = sink, total = 0;
-    for (int i = lo[r]; i < hi[r]; ++i) peak = std::max(peak, double{before[r * kBlock + i]});
-    for (int i = 0; i < kBlock; ++i) {
-      const bool is_seen = i >= lo[r] && i < hi[r];
-      const double weight = is_seen ? std::exp(before[r * kBlock + i] - peak) : 0;
-      total += weight;
-      const double error = std::fabs(scores[r * kBlock + i] - weight);
-      expect(error <= 1e-6 && (is_seen || scores[r * kBlock + i] == 0), who + " softmax weight", error);
+// Five rows that see different parts of a span; keys and values go through the cache's own format.
+struct Span {
+  static constexpr int kRows = 5, kKeyDims = 20, kValueDims = 12, kPositions = 112;
+  std::vector<float> max, sum, acc;
+
+  Span(const Kernels& kernels, KvKind kv, const std::vector<float>& q, const std::vector<float>& keys,
+       const std::vector<float>& values)
+      : max(kRows), sum(kRows), acc(kRows * kPanel) {
+    const BlockLayout layout(kv, 1, kKeyDims, kValueDims);
+    const int kind = static_cast<int>(kv), k_padded = 32;
+    const Arena memory(kSpan / kPanel * layout.bytes);
+    std::vector<const std::byte*> blocks;
+    for (int b = 0; b < kSpan / kPanel; ++b) blocks.push_back(memory.data() + b * layout.bytes);
+    std::vector<std::uint32_t> work(k_padded);
+    for (int p = 0; p < kPositions; ++p) {
+      std::vector<float> k(k_padded), v(kPanel);
+      std::copy_n(keys.data() + p * kKeyDims, kKeyDims, k.data());
+      std::copy_n(values.data() + p * kValueDims, kValueDims, v.data());
+      kernels.store[kind]({memory.data() + p / kPanel * layout.bytes, p % kPanel, layout.k_inputs, layout.v_panels,
+                           layout.values_at, layout.scales_at, k.data(), v.data(), work.data()});
     }
-    total += std::exp(sink - peak);
-    expect(std::fabs(sum[r] - total) < 1e-5 * total, who + " softmax sum", sum[r] - total);
-    expect(std::fabs(acc[r * kPanel] - std::exp(sink - peak)) < 1e-6, who + " softmax accumulator", acc[r * kPanel]);
+    std::vector<float> columns(layout.k_inputs * kPanel), scores(kRows * kSpan);
+    for (int r = 0; r < kRows; ++r)
+      for (int d = 0; d < kKeyDims; ++d) columns[d * kPanel + r] = q[r * kKeyDims + d];
+    SpanArgs a;
+    a.blocks = blocks.data();
+    a.begin = 3;
+    a.end = 101;
+    a.k_inputs = layout.k_inputs;
+    a.v_panels = layout.v_panels;
+    a.values_at = layout.values_at;
+    a.scales_at = layout.scales_at;
+    a.q = columns.data();
+    a.rows = kRows;
+    a.lo = kLo;
+    a.hi = kHi;
+    a.scores = scores.data();
+    a.max = max.data();
+    a.sum = sum.data();
+    a.acc = acc.data();
+    kernels.attend_span[kind](a);
   }
+
+  static constexpr std::int32_t kLo[kRows] = {3, 3, 50, 99, 64}, kHi[kRows] = {101, 9, 101, 101, 65};
+};
+
+void check_attention(const Kernels& kernels, KvKind kv) {
+  const std::string who = std::string(kernels.name) + " attend_span " + std::to_string(static_cast<int>(kv));
+  const auto q = random_numbers(Span::kRows * Span::kKeyDims, 6, 0.5f);
+  auto keys = random_numbers(Span::kPositions * Span::kKeyDims, 7);
+  auto values = random_numbers(Span::kPositions * Span::kValueDims, 8);
+  const Span span(kernels, kv, q, keys, values), twin(choose_kernels("portable"), kv, q, keys, values);
+  if (kv == KvKind::bf16)
+    for (auto* numbers : {&keys, &values})
+      for (float& x : *numbers) x = from_bf16(to_bf16(x));
+  const double tolerance = kv == KvKind::int8 ? 0.05 : 1e-5;
+  for (int r = 0; r < Span::kRows; ++r) {
+    std::vector<double> weights;
+    double top = -1e30, total = 0;
+    for (int p = Span::kLo[r]; p < Span::kHi[r]; ++p) {
+      double score = 0;
+      for (int d = 0; d < Span::kKeyDims; ++d)
+        score += double{q[r * Span::kKeyDims + d]} * keys[p * Span::kKeyDims + d];
+      weights.push_back(score);
+      top = std::max(top, score);
+    }
+    for (double& weight : weights) total += weight = std::exp(weight - top);
+    expect(std::fabs(span.max[r] - top) < tolerance, who + " max", span.max[r] - top);
+    expect(std::fabs(span.sum[r] - total) < tolerance * total, who + " sum", span.sum[r] - total);
+    for (int u = 0; u < Span::kValueDims; ++u) {
+      double mean = 0;
+      for (std::size_t i = 0; i < weights.size(); ++i)
+        mean += weights[i] / total * values[(Span::kLo[r] + i) * Span::kValueDims + u];
+      const double error = std::fabs(span.acc[r * kPanel + u] / span.sum[r] - mean);
+      expect(error < tolerance, who + " value", error);
+    }
+  }
+  const double error = largest_difference(span.acc, twin.acc);
+  expect(error < 1e-4, who + ": near portable", error);
 }
 
 ModelShape small_model() {
@@ -157,7 +214,8 @@ ModelShape small_model() {
   shape.max_positions = 512;
   shape.value_scale = 0.7f;
   shape.router = {6, 2, 1, 1, true, 1.0f};
-  const AttentionShape global{-1, 4, 1, 20, 12, 6, 10000.0f, false, false}, window{9, 4, 2, 20, 12, 6, 1000.0f, true, false};
+  const AttentionShape global{-1, 4, 1, 20, 12, 6, 10000.0f, false, false};
+  const AttentionShape window{9, 4, 2, 20, 12, 6, 1000.0f, true, false};
   shape.layers = {{global, false}, {window, true}, {global, true}};
   shape.mtp_layer = {window, false};
   shape.num_mtp_layers = 1;
@@ -167,7 +225,8 @@ ModelShape small_model() {
 // Logits of 100 tokens, first 70 in one call, then the rest one by one.
 std::vector<float> run_model(const char* table, Kind kind, int threads) {
   const ModelShape shape = small_model();
-  Model model(shape, kind, threads, 2, 8, table);
+  const KvKind kv = kind == Kind::f32 ? KvKind::f32 : kind == Kind::q4 ? KvKind::int8 : KvKind::bf16;
+  Model model(shape, kind, kv, threads, 2, 8, table);
   unsigned seed = 10;
   for (const TensorSlot& slot : model.tensors()) {
     std::size_t n = 1;
@@ -195,7 +254,8 @@ std::vector<float> run_model(const char* table, Kind kind, int threads) {
 
 void check_model(const char* table) {
   for (const Kind kind : kKinds) {
-    const auto one = run_model(table, kind, 1), two = run_model(table, kind, 2), portable = run_model("portable", kind, 1);
+    const auto one = run_model(table, kind, 1), two = run_model(table, kind, 2);
+    const auto portable = run_model("portable", kind, 1);
     const std::string what = std::string(table) + " model " + name_of(kind);
     expect(one == two, what + ": two threads give what one gives", largest_difference(one, two));
     // Fused or separate multiply and add; with codes an activation may round to the neighbouring one.
@@ -223,7 +283,7 @@ int main() {
         for (const auto& [ins, outs] : {std::pair{64, 64}, {136, 80}, {48, 7}, {33, 130}})
           check_matmul(kernels, kind, rows, ins, outs);
     check_rows(kernels);
-    check_softmax(kernels);
+    for (const KvKind kv : {KvKind::f32, KvKind::bf16, KvKind::int8}) check_attention(kernels, kv);
     check_model(table);
   }
   std::printf(failures ? "%d checks failed\n" : "all checks passed\n", failures);
