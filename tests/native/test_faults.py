@@ -1,5 +1,6 @@
 """The native engine when memory runs out and when it is closed in the middle of things."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -23,7 +24,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run_with_little_memory(folder: Path, code: str) -> str:
-    """Runs code in a process whose address space can grow by `room` bytes once `limit(room)` was called."""
+    """Runs code in a process whose address space can grow by `room` bytes once `limit(room)` was called.
+
+    Blocks above 64 KiB are mapped one by one, so that the limit is felt.
+    """
     prelude = """
         import resource, sys
         import openmimo
@@ -34,8 +38,11 @@ def run_with_little_memory(folder: Path, code: str) -> str:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code), str(folder)],
-        capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=dict(os.environ, MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_="65536"),
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -70,10 +77,10 @@ def test_a_prompt_that_memory_does_not_hold_fails_and_the_next_one_is_right(fold
         engine = Engine(backend, prefill_rows=100_000)
         few = openmimo.SamplingParams(temperature=0, max_new_tokens=4, ignore_eos=True)
         want = engine.generate([1, 2, 3], few).token_ids
-        for room in range(2, 92, 9):
+        for room in range(2, 122, 20):
             limit(room * 2**20)
             try:
-                engine.generate([5] * 24_000, few)
+                engine.generate([5] * 12_000, few)
                 print("generated")
             except (openmimo.OpenMiMoError, MemoryError) as error:
                 print(error or "MemoryError")
