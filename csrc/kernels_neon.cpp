@@ -14,8 +14,8 @@ namespace {
 #include "attend.inc"
 }  // namespace
 
-extern const Kernels kNeonKernels = {"neon", matmul<TileF32>, matmul<TileBf16>, matmul<TileCodes<CodesQ8>>,
-                                 matmul<TileCodes<CodesQ4>>, pack, rms_norm, quantize, silu_mul,
+extern const Kernels kNeonKernels = {"neon", matmul<TileF32>, matmul<TileBf16>, matmul_codes<CodesQ8>,
+                                 matmul_codes<CodesQ4>, pack, rms_norm, quantize, silu_mul,
                                  {attend_span<F32Panel>, attend_span<Bf16Panel>, attend_span<Int8Panel>},
                                  {store_f32, store_bf16, store_int8}, merge_span};
 }  // namespace openmimo
