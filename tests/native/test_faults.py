@@ -51,10 +51,11 @@ def test_a_model_that_does_not_fit_is_refused_in_one_line(folder):
     out = run_with_little_memory(
         folder,
         """
-        limit(400 * 2**20)
-        for cache_bytes in (2**30, 2**24):
+        openmimo.load(folder, weights="f32", threads=1, num_slots=2).close()
+        limit(32 * 2**20)
+        for num_slots in (1024, 2):
             try:
-                openmimo.load(folder, weights="f32", threads=1, cache_bytes=cache_bytes).close()
+                openmimo.load(folder, weights="f32", threads=1, num_slots=num_slots).close()
                 print("loaded")
             except openmimo.CapacityError as error:
                 print(error)
