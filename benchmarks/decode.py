@@ -35,7 +35,7 @@ from openmimo.config import read_config
 HERE = Path(__file__).parent
 PEERS = {"llama.cpp": "llama_cpp", "ik_llama.cpp": "ik_llama_cpp"}
 GGUF_TYPES = {"q4": "q4_0", "q8": "q8_0", "bf16": "bf16"}
-BUSY = "while True: pass"
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gguf
+import gguf  # pyright: ignore[reportMissingImports]
 import numpy as np
 
 TYPES = {

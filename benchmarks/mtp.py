@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import openmimo
-from openmimo.bench import processor
+from openmimo.bench import noise, processor
 from openmimo.engine import Engine
 from openmimo.environments.home import HomeEnvironment
 
@@ -45,11 +45,6 @@ def home_requests(engine: Engine, count: int) -> Prompts:
     return [engine.chat.encode(task.messages, task.tools) for task in HomeEnvironment().tasks("eval", 3, count)]
 
 
-def noise(engine: Engine, length: int) -> Prompts:
-    """One prompt without meaning."""
-    return [[(7919 * i + 13) % engine.config.vocab_size for i in range(length)]]
-
-
 def compare(folder: str | None, args: argparse.Namespace) -> list[dict[str, object]]:
     """Time all settings on one checkpoint."""
     plain = openmimo.load(folder, weights=args.weights, mtp="off", threads=args.threads)
@@ -57,13 +52,13 @@ def compare(folder: str | None, args: argparse.Namespace) -> list[dict[str, obje
     engines: dict[Setting, Engine] = {"off": plain}
     for setting in (*args.drafts, "auto"):
         engines[setting] = Engine(backend, plain.tokenizer, plain.chat, sorted(plain._worker.eos_ids), setting)
-    texts = {"noise": (noise(engines["off"], args.prompt_tokens), True)}
+    texts = {"noise": ([noise(args.prompt_tokens, plain.config.vocab_size)], True)}
     if folder is None:
         texts["home"] = (home_requests(engines["off"], args.requests), False)
     rows = []
     for text, (prompts, ignore_eos) in texts.items():
         params = openmimo.SamplingParams(temperature=0.0, max_new_tokens=args.new_tokens, ignore_eos=ignore_eos)
-        timings = {setting: Timing() for setting in engines}
+        timings: dict[Setting, Timing] = {setting: Timing() for setting in engines}
         for repeat in range(args.repeats + 1):
             for setting, engine in engines.items():
                 backend.start(engine._worker.num_ids, engine._worker.max_drafts)

@@ -31,7 +31,7 @@ class Gate:
     """
 
     def __init__(self, engine: Engine):
-        backend = engine._worker.backend
+        backend: Any = engine._worker.backend
         self._forward = backend.forward
         backend.forward = self._pass
         self._left = 0

@@ -108,7 +108,7 @@ def measure(engine: Engine, load: Load) -> dict[str, Any]:
         "decode_range": [round(min(rates), 1), round(max(rates), 1)],
         "time_to_first_token_s": round(statistics.median(prefills), 5),
         "acceptance_length": round(statistics.median(run.tokens_per_step for run in stats), 3),
-        "mtp": str(status) if (status := getattr(engine, "mtp_status", None)) else None,
+        "mtp": engine.mtp_status.reason,
         "peak_memory_bytes": peak_memory,
         "bandwidth_bytes_per_s": round(limits["bytes_per_s"]),
         "int8_operations_per_s": round(limits["int8_operations_per_s"]),

@@ -319,19 +319,22 @@ class _Keys:
 
 
 def _packed_bits(groups: Any) -> int:
-    wanted = {"type": "int", "symmetric": True, "strategy": "group", "group_size": GROUP_SIZE}
     parts = list(groups.values()) if isinstance(groups, Mapping) else []
-    schemes = [part.get("weights") if isinstance(part, Mapping) else None for part in parts]
-    for weights in schemes:
-        fits = isinstance(weights, Mapping) and all(weights.get(key) == value for key, value in wanted.items())
-        if not fits or weights.get("num_bits") not in (4, 8):
-            raise ConfigError(
-                f"config.json: packed weights {weights!r} are not supported: they must be symmetric 4-bit or 8-bit "
-                f"integers in groups of {GROUP_SIZE}"
-            )
-    if len({weights["num_bits"] for weights in schemes}) != 1:
+    widths = {_scheme_bits(part.get("weights") if isinstance(part, Mapping) else None) for part in parts}
+    if len(widths) != 1:
         raise ConfigError("config.json: quantization_config must have config_groups of one width")
-    return schemes[0]["num_bits"]
+    return widths.pop()
+
+
+def _scheme_bits(weights: Any) -> int:
+    wanted = {"type": "int", "symmetric": True, "strategy": "group", "group_size": GROUP_SIZE}
+    fits = isinstance(weights, Mapping) and all(weights.get(key) == value for key, value in wanted.items())
+    if not fits or weights.get("num_bits") not in (4, 8):
+        raise ConfigError(
+            f"config.json: packed weights {weights!r} are not supported: they must be symmetric 4-bit or 8-bit "
+            f"integers in groups of {GROUP_SIZE}"
+        )
+    return weights["num_bits"]
 
 
 def _parse_v2(

@@ -50,15 +50,17 @@ class Part:
 
 
 class Storage(Protocol):
-    """One tensor of the model in the files.
+    """One tensor of the model in the files."""
 
-    Attributes:
-        format: what `show` calls it.
-        parts: the stored tensors that it is made of.
-    """
+    @property
+    def format(self) -> str:
+        """What `show` calls it."""
+        ...
 
-    format: str
-    parts: Mapping[str, Part]
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """The stored tensors that it is made of."""
+        ...
 
     def load(self, read: Read) -> np.ndarray:
         """The tensor as float32; `read` gives stored tensors by name."""
