@@ -94,7 +94,7 @@ __attribute__((target("avx2"))) void dot_avx2(long rounds) {
   }
 }
 #elif defined(__aarch64__) && defined(__linux__)
-__attribute__((target("+dotprod"))) void dot_arm(long rounds) {
+__attribute__((target("arch=armv8.2-a+dotprod"))) void dot_arm(long rounds) {
   int32x4_t sum[kAccumulators];
   const int8x16_t a = vdupq_n_s8(1);
   for (int32x4_t& s : sum) s = vdupq_n_s32(0);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model.h"
+#include "../../csrc/model.h"
 
 using namespace openmimo;
 
@@ -274,6 +274,7 @@ void check_model(const char* table) {
 }  // namespace
 
 int main() {
+  std::setbuf(stdout, nullptr);
   for (const char* table : kTables) {
     if (!has_kernels(table)) continue;
     std::printf("%s\n", table);

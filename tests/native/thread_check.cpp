@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "threads.h"
+#include "../../csrc/threads.h"
 
 using namespace openmimo;
 
