@@ -448,10 +448,10 @@ def _validate(config: ModelConfig) -> None:
         heads, kv_heads = layer.num_attention_heads, layer.num_key_value_heads
         if heads < 1 or kv_heads < 1 or heads % kv_heads:
             raise ConfigError(f"config.json: {heads} query heads must be a multiple of {kv_heads} key-value heads")
-        if layer.head_dim < 1 or layer.v_head_dim < 1 or layer.rotary_dims % 2 or layer.rotary_dims > layer.head_dim:
+        if layer.v_head_dim < 1 or layer.rotary_dims not in range(2, layer.head_dim + 1, 2):
             raise ConfigError(
                 f"config.json: head_dim={layer.head_dim} with {layer.rotary_dims} rotated dims cannot work: "
-                "the rotated dims must be even and at most head_dim"
+                "the rotated dims must be even, from 2 to head_dim"
             )
         is_used = layer is not config.mtp_layer or config.num_mtp_layers > 0
         if is_used and layer.window is not None and layer.window < 1:
