@@ -22,6 +22,7 @@ _MEASURE = 3  # the first times of a kind of step: the least of them counts
 _FIRST_TRY, _LAST_TRY = 16, 2048  # plain steps between two tries, doubled by each that fails
 _TRY_STEPS = 4
 _PLAIN_EVERY = 64  # drafting steps after which a plain one is measured again
+_UPWARD = range(28, 32)  # of these, steps that make one draft more: its last measurement may be old or unlucky
 _NEAR_END = 8  # tokens that a reply is at least expected to go on
 
 
@@ -241,7 +242,8 @@ class _Pace:
         if self._since_plain > _PLAIN_EVERY:
             return 0
         gain = tokens_left * (1 / speeds[0] - 1 / speeds[self.best])
-        num = self.best
+        is_upward = self._since_plain in _UPWARD and self.best + 1 < len(self.seconds)
+        num = self.best + is_upward
         while num and self._loss(num, behind) > self.spare_s:
             num -= 1
         is_worth = not any(behind[:num]) or gain > self._loss(num, behind) - self._loss(num, [False] * num)
