@@ -4,7 +4,24 @@ from itertools import product
 
 import numpy as np
 import pytest
-from native_cases import FLASH, FP8, FUSED, HEARING, MXFP4, SEEING, SEVEN, Driver, load_expected, logits, open_backend
+from native_cases import (
+    FLASH,
+    FP8,
+    FUSED,
+    HEARING,
+    MXFP4,
+    ORACLES,
+    SEEING,
+    SEVEN,
+    Driver,
+    load_expected,
+    logits,
+    open_backend,
+)
+
+from openmimo.checkpoint import Checkpoint
+from openmimo.native import NativeBackend
+from openmimo.quantize import quantize_folder
 
 TOLERANCE = 1e-4  # float32 sums in another order; observed differences stay below 1e-5
 V2 = [FLASH, FP8, FUSED, MXFP4]
@@ -89,3 +106,12 @@ def test_the_language_part_of_an_omni_model_matches_up_to_its_first_image():
     text = ids[: ids.index(246)]  # image_token_id of its config.json
     assert len(text) == 4
     np.testing.assert_allclose(logits(open_backend(HEARING), text), e["logits"][:4], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [FLASH, FUSED, SEVEN])
+@pytest.mark.parametrize("weights", ["q8", "q4"])
+def test_a_quantised_folder_computes_what_its_source_does_when_rounded_on_loading(tmp_path, name, weights):
+    quantize_folder(ORACLES / name, tmp_path / weights, weights)
+    ids = load_expected(name)["seq.input_ids"].tolist()
+    stored = NativeBackend(Checkpoint.open(tmp_path / weights), weights, 1, 1, 8)
+    assert (logits(stored, ids) == logits(open_backend(name, weights, slots=1), ids)).all()
