@@ -48,7 +48,7 @@ def test_the_number_of_mtp_blocks_on_disk_beats_the_config():
         ({"hidden_size": None}, "no 'hidden_size'"),
         ({"hidden_size": 0}, "hidden_size must be at least 1"),
         ({"head_dim": 3, "swa_head_dim": 3}, "must be even"),
-        ({"partial_rotary_factor": 1.5}, "at most head_dim"),
+        ({"partial_rotary_factor": 1.5}, "from 2 to head_dim"),
         ({"partial_rotary_factor": math.nan}, "ordinary size"),
         ({"rope_theta": 10**400}, "ordinary size"),
         ({"rope_theta": 0}, "above 0"),

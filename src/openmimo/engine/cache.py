@@ -37,7 +37,13 @@ class Cache:
         return -(-num_positions // self.page_size)
 
     def has_room(self, num_positions: int, spare: int = 0) -> bool:
-        """Whether `reserve` would succeed now and leave that many spare pages free."""
+        """Whether `reserve` would succeed now.
+
+        Args:
+            num_positions: length of the sequence.
+            spare: pages that must be free even then.
+        Returns: whether it would.
+        """
         return bool(self._free_slots) and self.pages_for(num_positions) + spare <= len(self._free_pages)
 
     def reserve(self, num_positions: int) -> tuple[int, list[int]]:

@@ -168,7 +168,12 @@ class Request:
         return self.num_known - self.num_prompt
 
     def take(self, slot: int, pages: list[int]) -> None:
-        """Use a slot and pages, in order of position."""
+        """Use a slot and pages.
+
+        Args:
+            slot: of the window caches.
+            pages: of the global caches, in order of position.
+        """
         self.slot = slot
         self.slot_1 = np.array([slot], np.int32)
         self.pages_1P = np.array([pages], np.int32)
