@@ -77,7 +77,10 @@ class DraftController:
         if self.is_fixed or self.max_drafts == 0:
             self._drafts = self.max_drafts
             return self.max_drafts
-        self._pace = self._paces.setdefault(len(requests).bit_length(), _Pace(self.max_drafts))
+        size = len(requests).bit_length()
+        if size not in self._paces:
+            self._paces[size] = _Pace(self.max_drafts)
+        self._pace = self._paces[size]
         if self._pace.rest():
             self._drafts = 0
             return 0
@@ -200,6 +203,7 @@ class _Pace:
         self._interval = _FIRST_TRY
         self._until_try = _FIRST_TRY
         self._tries_left = 0
+        self._needed_s = 0.0  # what a try waits for
         self._since_plain = 0
 
     def guess(self, num_drafts: int) -> float:
@@ -221,7 +225,11 @@ class _Pace:
 
     def rest(self) -> bool:
         """Whether drafts do not pay and it is not yet time to try them again: nothing new can be known."""
-        if self.best or self._tries_left or self._until_try <= 1 or self._counts[0] < _MEASURE:
+        if self.best or self._counts[0] < _MEASURE:
+            return False
+        if self.spare_s < self._needed_s:
+            return True
+        if self._tries_left or self._until_try <= 1:
             return False
         self._until_try -= 1
         return True
@@ -256,8 +264,10 @@ class _Pace:
             if self._until_try > 0:
                 return 0
             self._tries_left = _TRY_STEPS
-        if self._loss(1, behind) > self.spare_s:
+        self._needed_s = self._loss(1, behind)
+        if self._needed_s > self.spare_s:
             return 0
+        self._needed_s = 0.0
         self._tries_left -= 1
         if self._tries_left == 0:
             self._interval = min(2 * self._interval, _LAST_TRY)
