@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: words after the program's name; None takes the process's own.
     Returns:
-        exit code: 0 done, 2 a bad setting or request, 3 a bad checkpoint, 4 no room, 1 anything else of ours.
+        exit code: 0 done, 2 a bad setting or request, 3 a bad checkpoint, 4 no room, 1 anything else of ours, and what
+        a shell says of the signals: 130 interrupted, 141 nobody reads the output any more.
     """
     args = _parser().parse_args(argv)
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # what is still buffered has to go somewhere, or Python complains at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OpenMiMoError as error:
         print(f"openmimo: {error}", file=sys.stderr)
         return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)

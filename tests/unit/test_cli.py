@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -132,3 +134,13 @@ def test_the_machine_reads_memory_and_says_what_it_is(monkeypatch):
 def test_noise_is_the_same_everywhere_and_stays_below_the_vocabulary():
     assert noise(3, 100) == [13, 32, 51]
     assert max(noise(1000, 64)) < 64
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly():
+    with subprocess.Popen(
+        [sys.executable, "-m", "openmimo", "show"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
