@@ -75,7 +75,7 @@ def test_show_prints_json(capsys):
 @pytest.mark.parametrize(("batch", "context"), [(1, 0), (2, 40)])
 def test_bench_measures_what_was_asked_for(capsys, monkeypatch, batch, context):
     monkeypatch.setattr("openmimo.bench.PROBE_BYTES", 2**22)
-    words = ("--batch", str(batch), "--context", str(context), "--prompt-tokens", "32", "--new-tokens", "4")
+    words = ("--batch", str(batch), "--context", str(context), "--prompt-tokens", "32", "--new-tokens", "128")
     code, out, _ = run(capsys, "bench", *words, "--repeats", "1", "--weights", "q8", "--threads", "1", "--json")
     result = json.loads(out)
     assert code == 0
