@@ -29,7 +29,7 @@ from typing import Any
 
 import checkpoints
 
-from openmimo.bench import bytes_per_token, machine, measure_limits, operations_per_token
+from openmimo.bench import bytes_per_token, machine, measure_limits, noise, operations_per_token
 from openmimo.config import read_config
 
 HERE = Path(__file__).parent
@@ -174,7 +174,7 @@ def gguf_file(python: str, folder: Path, kind: str) -> Path:
 
 def compare_logits(engines: Sequence[Engine], vocab_size: int) -> dict[str, float]:
     """Cosine of each peer's logits with ours after the same 48 tokens: who computes something else is no peer."""
-    ids = [(7919 * i + 13) % vocab_size for i in range(48)]
+    ids = noise(48, vocab_size)
     answers = {engine.name: engine.ask(do="logits", flash=engine.settings[0], ids=ids)["logits"] for engine in engines}
     ours = answers.pop(engines[0].name)
     return {name: round(cosine(ours, theirs), 4) for name, theirs in answers.items()}

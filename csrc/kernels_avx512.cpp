@@ -5,15 +5,8 @@
 
 namespace openmimo {
 namespace {
-#include "vector.inc"
-#include "matmul.inc"
-#include "pack.inc"
-#include "rows.inc"
-#include "attend.inc"
+#include "table.inc"
 }  // namespace
 
-extern const Kernels kAvx512Kernels = {"avx512", matmul<TileF32>, matmul<TileBf16>, matmul_codes<CodesQ8>,
-                                 matmul_codes<CodesQ4>, pack, rms_norm, quantize, silu_mul,
-                                 {attend_span<F32Panel>, attend_span<Bf16Panel>, attend_span<Int8Panel>},
-                                 {store_f32, store_bf16, store_int8}, merge_span};
+extern constinit const Kernels kAvx512Kernels = make_table("avx512");
 }  // namespace openmimo

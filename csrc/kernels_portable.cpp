@@ -3,15 +3,8 @@
 
 namespace openmimo {
 namespace {
-#include "vector.inc"
-#include "matmul.inc"
-#include "pack.inc"
-#include "rows.inc"
-#include "attend.inc"
+#include "table.inc"
 }  // namespace
 
-extern const Kernels kPortableKernels = {"portable", matmul<TileF32>, matmul<TileBf16>, matmul_codes<CodesQ8>,
-                                 matmul_codes<CodesQ4>, pack, rms_norm, quantize, silu_mul,
-                                 {attend_span<F32Panel>, attend_span<Bf16Panel>, attend_span<Int8Panel>},
-                                 {store_f32, store_bf16, store_int8}, merge_span};
+extern constinit const Kernels kPortableKernels = make_table("portable");
 }  // namespace openmimo

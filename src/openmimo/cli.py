@@ -152,8 +152,7 @@ def _load(args: argparse.Namespace) -> Any:
     import openmimo
 
     mtp = int(args.mtp) if args.mtp.isdigit() else args.mtp
-    given = {"kv": args.kv} if args.kv else {}
-    return openmimo.load(args.folder, weights=args.weights, threads=args.threads, mtp=mtp, **given)
+    return openmimo.load(args.folder, weights=args.weights, threads=args.threads, kv=args.kv, mtp=mtp)
 
 
 def _params(args: argparse.Namespace) -> Any:
