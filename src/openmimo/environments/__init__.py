@@ -2,7 +2,9 @@
 
 from openmimo.environments.base import Environment, Episode, Split, Task, environment_names, make_environment, register
 from openmimo.environments.home import HomeEnvironment
+from openmimo.environments.maths import MathsEnvironment
 
 __all__ = ["Environment", "Episode", "Split", "Task", "environment_names", "make_environment", "register"]
 
 register("home", HomeEnvironment)
+register("maths", MathsEnvironment)

@@ -1,0 +1,70 @@
+"""Phrasings of the text environments: families written as patterns, a fifth of each intent held out by hash."""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+
+from openmimo.environments.base import Split
+
+__all__ = ["Families", "fill", "split_families", "split_of"]
+
+Families = Mapping[str, Mapping[Split, tuple[str, ...]]]
+
+HELD_OUT_SHARE = 0.2
+HELD_OUT_PROBLEMS = 10
+_TOKEN = re.compile(r"\[([^\]]*)\]|\{(\w+)\}")
+
+
+def split_of(problem: str) -> Split:
+    """Say which split a problem belongs to: one in ten is for evaluation.
+
+    Args:
+        problem: the problem itself in one fixed spelling, whatever the words around it.
+    Returns:
+        "train" or "eval".
+    """
+    return "eval" if zlib.crc32(problem.encode()) % HELD_OUT_PROBLEMS == 0 else "train"
+
+
+def split_families(intents: Mapping[str, str]) -> Families:
+    """Hold out a fifth of each intent's families, at least one, but none with a word that the others do not teach.
+
+    Args:
+        intents: for each intent its patterns, one a line; `[a|b]` picks one, `{slot}` is filled in.
+    Returns:
+        patterns by intent and split.
+    """
+    patterns = {intent: [line for line in text.splitlines() if line] for intent, text in intents.items()}
+    count = Counter(word for lines in patterns.values() for line in lines for word in _words(line))
+    families = {}
+    for intent, lines in patterns.items():
+        held_out: list[str] = []
+        for line in sorted(lines, key=lambda line: zlib.crc32(line.encode())):
+            is_wanted = len(held_out) < max(1, round(HELD_OUT_SHARE * len(lines)))
+            if is_wanted and all(count[word] > 1 for word in _words(line)):
+                count.subtract(_words(line))
+                held_out.append(line)
+        families[intent] = {"train": tuple(line for line in lines if line not in held_out), "eval": tuple(held_out)}
+    return families
+
+
+def _words(pattern: str) -> set[str]:
+    return set(re.findall(r"[a-z']+", re.sub(r"\{\w+\}", " ", pattern.lower())))
+
+
+def fill(rng: random.Random, pattern: str, slots: Mapping[str, object]) -> str:
+    """Write a pattern out.
+
+    Args:
+        rng: picks among choices, and whether the first letter is a capital.
+        pattern: one family.
+        slots: a value for every slot.
+    Returns:
+        the text.
+    """
+    text = _TOKEN.sub(lambda m: str(slots[m[2]]) if m[2] else rng.choice(m[1].split("|")), pattern)
+    return text[0].upper() + text[1:] if rng.random() < 0.5 else text
