@@ -23,9 +23,9 @@ from openmimo.environments.home import (
     sample_tasks,
     split_of,
 )
-from openmimo.environments.home.drafts import KINDS
 from openmimo.environments.home.families import FAMILIES
 from openmimo.environments.home.grammar import families_of, say, words_of
+from openmimo.environments.home.kinds import KINDS
 from openmimo.environments.home.words import is_held_out_pair
 
 ENVIRONMENT = HomeEnvironment()

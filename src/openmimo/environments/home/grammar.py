@@ -1,4 +1,4 @@
-"""Turn a family of families.py into one request as a person would type it; hold some families out for evaluation."""
+"""Turn a family of the language tables into one request as a person would type it; hold some families out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from openmimo.environments.home.families import (
-    FAMILIES,
-    FILLERS_ACTION,
-    FILLERS_QUESTION,
-    SUFFIXES_ACTION,
-    SUFFIXES_QUESTION,
-)
+from openmimo.environments.home.families import DRESSING, FAMILIES, Generations
 
-__all__ = ["Family", "families_of", "sample_family", "say"]
+__all__ = ["Family", "families_of", "fill", "sample_family", "say"]
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 2
@@ -55,22 +49,37 @@ def words_of(family: Family) -> set[str]:
     return set(re.findall(r"[a-z']+", " ".join(" ".join(part) for part in family.parts if isinstance(part, tuple))))
 
 
-def _split(families: list[Family]) -> dict[str, list[Family]]:
-    """Hold out a fifth by hash, skipping any family with a word or slot that the rest would no longer teach."""
-    count = Counter(word for family in families for word in words_of(family))
-    slots = Counter(part for family in families for part in family.parts if isinstance(part, str))
-    wanted = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(families)))
+def _split(intent: str, generations: Generations) -> dict[str, list[Family]]:
+    """Hold out a fifth of each generation by hash; later ones cannot move the families of earlier ones."""
+    split: dict[str, list[Family]] = {"train": [], "eval": []}
+    for generation in generations:
+        families = [_compile(intent, line) for line in generation]
+        wanted = round(HELD_OUT_SHARE * len(families))
+        held_out = _hold_out(families, split["train"], wanted if split["train"] else max(MIN_HELD_OUT, wanted))
+        split["eval"] += held_out
+        split["train"] += [family for family in families if family not in held_out]
+    return split
+
+
+def _hold_out(families: list[Family], taught: list[Family], wanted: int) -> list[Family]:
+    """Choose by hash, skipping any family with a word or slot that the rest would no longer teach."""
+    count = Counter(word for family in families + taught for word in words_of(family))
+    slots = Counter(slot for family in families + taught for slot in _slots_of(family))
     held_out: list[Family] = []
     for family in sorted(families, key=lambda family: zlib.crc32(family.id.encode())):
-        used = {part for part in family.parts if isinstance(part, str)}
-        if len(held_out) < wanted and all(count[w] > 1 for w in words_of(family)) and all(slots[s] > 1 for s in used):
-            count.subtract(words_of(family))
+        words, used = words_of(family), _slots_of(family)
+        if len(held_out) < wanted and all(count[w] > 1 for w in words) and all(slots[s] > 1 for s in used):
+            count.subtract(words)
             slots.subtract(used)
             held_out.append(family)
-    return {"eval": held_out, "train": [family for family in families if family not in held_out]}
+    return held_out
 
 
-_FAMILIES = {intent: _split([_compile(intent, line) for line in lines]) for intent, lines in FAMILIES.items()}
+def _slots_of(family: Family) -> set[str]:
+    return {part for part in family.parts if isinstance(part, str)}
+
+
+_FAMILIES = {intent: _split(intent, generations) for intent, generations in FAMILIES.items()}
 
 
 def families_of(intent: str, split: str) -> list[Family]:
@@ -108,10 +117,33 @@ def say(rng: random.Random, family: Family, slots: Mapping[str, str]) -> str:
     Returns:
         The request, on one line.
     """
-    pieces = [slots[part] if isinstance(part, str) else rng.choice(part) for part in family.parts]
+    pieces = _pick_words(rng, family, slots)
     if rng.random() < TYPO_SHARE:
         _misspell(rng, family, pieces)
-    return _dress(rng, "".join(pieces), family)
+    return _dress(rng, _join(pieces), family)
+
+
+def fill(rng: random.Random, family: Family, slots: Mapping[str, str]) -> str:
+    """Write only what the family says, to stand inside another request.
+
+    Args:
+        rng: source of randomness.
+        family: the arrangement.
+        slots: text for every slot of the family.
+    Returns:
+        Words without fillers, typos or punctuation at the end.
+    """
+    return _join(_pick_words(rng, family, slots))
+
+
+def _pick_words(rng: random.Random, family: Family, slots: Mapping[str, str]) -> list[str]:
+    return [slots[part] if isinstance(part, str) else rng.choice(part) for part in family.parts]
+
+
+def _join(pieces: list[str]) -> str:
+    # A slot may be empty, such as "by 20%" where no amount is said.
+    text = "".join(pieces)
+    return " ".join(text.split()).replace(" ,", ",") if "" in pieces else text
 
 
 def _misspell(rng: random.Random, family: Family, pieces: list[str]) -> None:
@@ -131,10 +163,11 @@ def _misspell(rng: random.Random, family: Family, pieces: list[str]) -> None:
 
 def _dress(rng: random.Random, text: str, family: Family) -> str:
     is_ask = family.intent.startswith("ask")
+    kind = "question" if is_ask else "action"
     if rng.random() < 0.2:
-        text = rng.choice(FILLERS_QUESTION if is_ask else FILLERS_ACTION) + rng.choice((", ", " ")) + text
+        text = rng.choice(DRESSING[f"fillers_{kind}"]) + rng.choice((", ", " ")) + text
     if rng.random() < (0.08 if is_ask else 0.2) and "please" not in text:
-        text += rng.choice((", ", " ", " ")) + rng.choice(SUFFIXES_QUESTION if is_ask else SUFFIXES_ACTION)
+        text += rng.choice((", ", " ", " ")) + rng.choice(DRESSING[f"suffixes_{kind}"])
     draw = rng.random()
     if family.is_question:
         text += "?" if draw < 0.6 else ""

@@ -11,7 +11,7 @@ from typing import Any
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.base import Split, Task
 from openmimo.environments.home.answers import Answer, after_tools, error_answer
-from openmimo.environments.home.drafts import KINDS, Draft, Scene, draw_draft
+from openmimo.environments.home.kinds import KINDS, Draft, Scene, draw_draft
 from openmimo.environments.home.tools import DISTRACTORS, TOOL_NAMES, call_tool, render_result, tool_dicts
 from openmimo.environments.home.world import Home
 

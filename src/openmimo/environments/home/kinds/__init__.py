@@ -1,0 +1,38 @@
+"""The kinds of tasks: for each a builder that draws one request together with what is right to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from openmimo.environments.home.kinds.base import Draft, Scene
+from openmimo.environments.home.kinds.limits import ambiguous, unsupported
+from openmimo.environments.home.kinds.missing import missing
+from openmimo.environments.home.kinds.questions import state
+from openmimo.environments.home.kinds.several import area, pair
+from openmimo.environments.home.kinds.single import alias, named
+
+__all__ = ["KINDS", "Draft", "Scene", "draw_draft"]
+
+_BUILDERS: dict[str, Callable[[Scene], Draft | None]] = {
+    "named": named,
+    "alias": alias,
+    "state": state,
+    "missing": missing,
+    "area": area,
+    "pair": pair,
+    "unsupported": unsupported,
+    "ambiguous": ambiguous,
+}
+KINDS = tuple(_BUILDERS)
+
+
+def draw_draft(scene: Scene, kind: str) -> Draft | None:
+    """Draw a request of one kind.
+
+    Args:
+        scene: home, tools on offer, phrasing split and randomness.
+        kind: one of KINDS.
+    Returns:
+        The draft, or None where this draw does not fit the home; draw again.
+    """
+    return _BUILDERS[kind](scene)
