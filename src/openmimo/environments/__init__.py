@@ -3,8 +3,10 @@
 from openmimo.environments.base import Environment, Episode, Split, Task, environment_names, make_environment, register
 from openmimo.environments.home import HomeEnvironment
 from openmimo.environments.maths import MathsEnvironment
+from openmimo.environments.recall import RecallEnvironment
 
 __all__ = ["Environment", "Episode", "Split", "Task", "environment_names", "make_environment", "register"]
 
 register("home", HomeEnvironment)
 register("maths", MathsEnvironment)
+register("recall", RecallEnvironment)
