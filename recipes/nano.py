@@ -19,6 +19,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from openmimo.tokenizer import Tokenizer, train_tokenizer
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
 from openmimo.train.loss import LossWeights
 from openmimo.train.optim import OptimConfig
+from openmimo.train.schedule import Piecewise
 from openmimo.train.score import exact_branches, mtp_agreement
 from openmimo.train.trainer import TrainConfig, train
 
@@ -53,6 +55,7 @@ GLOBAL_LAYERS = (0, 2, 4, 6)
 ROWS, BRANCHES, DRILLS = 2, 16, 4
 SLOTS = (8, 128)
 CONTEXT_WEIGHT = 0.1
+MUON = OptimConfig(lr=3e-3, matrix_lr=0.02, weight_decay=0.05)
 MIX = {"named": 24, "alias": 24, "state": 20, "missing": 20, "area": 4, "pair": 4, "unsupported": 2, "ambiguous": 2}
 FINAL_MIX = {**MIX, "named": 20, "alias": 20, "missing": 30}
 
@@ -239,7 +242,12 @@ def train_trunk(
 ) -> Path:
     """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards."""
     config = TrainConfig(
-        folder=str(out / "trunk"), steps=steps, save_every=200, balance_speed=2e-3, weights=LossWeights(mtp=0.0)
+        folder=str(out / "trunk"),
+        steps=steps,
+        save_every=200,
+        balance_speed=Piecewise(((0.0, 2e-3), (0.7, 5e-4), (0.9, 1e-4))),
+        optim=MUON,
+        weights=LossWeights(mtp=0.0),
     )
     model = load_model(Checkpoint.open(start)) if start else new_model(parse_config(published_config(0)), SEED)
     return train(model, config, lambda step: trees.training(step, steps * world_size()), files, score, 300)
@@ -252,8 +260,8 @@ def refine(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, files: d
         folder=str(out / "refined"),
         steps=steps,
         save_every=200,
-        balance_speed=5e-4,
-        optim=OptimConfig(matrix_lr=0.005, lr=7.5e-4, decay=0.8),
+        balance_speed=Piecewise(((0.0, 5e-4), (0.6, 1e-4))),
+        optim=replace(MUON, matrix_lr=0.005, lr=7.5e-4, decay=0.8),
         weights=LossWeights(mtp=0.0),
     )
     final, model = HomeTrees(trees.chat, trees.seed + 1, FINAL_MIX), load_model(Checkpoint.open(trunk))
@@ -266,6 +274,7 @@ def train_heads(out: Path, trunk: Path, trees: HomeTrees, score: Scoreboard, fil
         folder=str(out / "heads"),
         steps=steps,
         save_every=200,
+        optim=MUON,
         weights=LossWeights(trunk=0.0, mtp=1.0),
     )
     model = new_model(parse_config(published_config(3)), SEED + 1)

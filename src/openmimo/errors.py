@@ -9,8 +9,10 @@ __all__ = [
     "CheckpointConfigError",
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "OpenMiMoError",
     "RequestError",
+    "StorageError",
     "TrainingError",
 ]
 
@@ -46,8 +48,16 @@ class RequestError(OpenMiMoError, ValueError):
 
 
 class CapacityError(OpenMiMoError, RuntimeError):
-    """The engine has no room for the request now; the same request may succeed later."""
+    """There is no room for it now, in memory or on disk; the same may succeed later."""
 
 
 class TrainingError(OpenMiMoError, RuntimeError):
     """Training cannot go on; the last complete checkpoint is intact."""
+
+
+class StorageError(TrainingError, CapacityError):
+    """A snapshot could not be written: the disk is full or failing; the older ones are intact."""
+
+
+class DataError(OpenMiMoError, ValueError):
+    """A line of training data cannot be used."""

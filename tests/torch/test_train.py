@@ -13,7 +13,7 @@ from openmimo.model.model import new_model
 from openmimo.train.data import Branch, PackedBatch, Tree, pack
 from openmimo.train.loss import LossWeights, compute_losses
 from openmimo.train.optim import Muon, OptimConfig, learning_rate, orthogonalise
-from openmimo.train.score import exact_branches
+from openmimo.train.score import exact_branches, mtp_agreement
 from openmimo.train.snapshot import latest_snapshot
 from openmimo.train.trainer import TrainConfig, train
 from tests.torch.test_model import SMALL
@@ -91,11 +91,11 @@ def test_learning_rate_warms_up_holds_and_decays():
     assert [round(learning_rate(p, config), 3) for p in (0.0, 0.05, 0.3, 0.8, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]
 
 
-def copy_task(step: int) -> PackedBatch:
+def copy_task(step: int, rows: int = 8) -> PackedBatch:
     """Say the stem's two tokens again: learnable in a few dozen steps."""
     generator = torch.Generator().manual_seed(step)
     trees = []
-    for _ in range(8):
+    for _ in range(rows):
         a, b = torch.randint(10, 50, (2,), generator=generator).tolist()
         trees.append(Tree([1, a, b], [Branch([2, a, b], [0.0, 1.0, 1.0])]))
     return pack(trees, pad_id=0)
@@ -145,13 +145,15 @@ def test_a_damaged_snapshot_is_passed_over(tmp_path):
 def test_resuming_with_other_settings_names_them(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, steps=6)
-    with pytest.raises(TrainingError, match=r"balance_speed: saved 0\.001, now 0\.5"):
-        run(tmp_path, steps=12, balance_speed=0.5)
+    with pytest.raises(TrainingError, match=r"max_bad_steps: saved 5, now 3"):
+        run(tmp_path, steps=12, max_bad_steps=3)
 
 
-def test_training_learns_to_copy_and_its_mtp_head_too(tmp_path):
+@pytest.mark.parametrize("optim", [OptimConfig(lr=1e-2), OptimConfig(matrix_lr=0.02)], ids=["adamw", "muon"])
+def test_training_learns_to_copy_and_its_mtp_head_too(tmp_path, optim):
     torch.set_num_threads(1)
     model = new_model(parse_config(SMALL, num_mtp_layers=1), seed=0)
-    config = TrainConfig(str(tmp_path), steps=300, save_every=1000, bf16=False, optim=OptimConfig(decay=0.3))
-    train(model, config, copy_task, {})
-    assert exact_branches(model, copy_task(10**6)).float().mean() >= 0.9
+    config = TrainConfig(str(tmp_path), steps=100, save_every=1000, bf16=False, optim=optim)
+    train(model, config, lambda step: copy_task(step, rows=32), {})
+    assert exact_branches(model, copy_task(10**6, rows=32)).float().mean() >= 0.9
+    assert mtp_agreement(model, copy_task(10**6, rows=32))[0] >= 0.9

@@ -1,9 +1,9 @@
-"""Training batches: conversations with a shared stem, packed as one stem and slots of branches a row.
+"""Training batches: documents in a row with masks between them, or one stem a row with slots of branches.
 
 Everything is drawn from (seed, step), so a resumed run sees the very batches it would have seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,12 @@ from openmimo.chat import ChatFormat, Message
 from openmimo.model.attention import Layout
 from openmimo.model.mtp import shift_left
 
-__all__ = ["BatchSource", "Branch", "PackedBatch", "Tree", "encode_reply", "pack"]
+__all__ = ["BatchSource", "Branch", "PackedBatch", "Tree", "encode_reply", "fill_rows", "pack", "pack_documents"]
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One continuation of a stem.
+    """Tokens with their loss weights: a continuation of a stem, or a document of its own.
 
     Attributes:
         ids: its tokens.
@@ -67,10 +67,11 @@ class PackedBatch:
         Args:
             distance: 1 for the trunk, 2 + k for MTP head k.
         Returns:
-            int64 [B, T] token ids and float32 [B, T] weights; 0 where the target lies on another branch.
+            int64 [B, T] token ids and float32 [B, T] weights; 0 where the target lies in another document or branch.
         """
-        branches_BT = self.layout.branches_BT
-        is_same = branches_BT == shift_left(branches_BT, distance, fill=-1)
+        places = (self.layout.documents_BT, self.layout.branches_BT)
+        same_document, same_branch = (place == shift_left(place, distance, fill=-2) for place in places)
+        is_same = same_document & same_branch
         return shift_left(self.ids_BT, distance), shift_left(self.weights_BT, distance) * is_same
 
 
@@ -127,6 +128,59 @@ def _fill_slots(lengths: Sequence[int], capacity: int, limit: int | None) -> lis
         slots[slot].append(number)
         free[slot] -= lengths[number]
     return slots
+
+
+def fill_rows(documents: Iterable[Branch], length: int) -> Iterator[list[Branch]]:
+    """Cut a stream of documents into rows; one that runs over the end goes on in the next row, as a new document.
+
+    Args:
+        documents: in the order in which they are to be read.
+        length: tokens of a row.
+    Returns:
+        rows of documents that fill `length` tokens each; the last may be shorter.
+    """
+    row: list[Branch] = []
+    room = length
+    for document in documents:
+        rest = document
+        while len(rest.ids) >= room:
+            yield [*row, Branch(rest.ids[:room], rest.weights[:room])]
+            rest = Branch(rest.ids[room:], rest.weights[room:])
+            row, room = [], length
+        if rest.ids:
+            row.append(rest)
+            room -= len(rest.ids)
+    if row:
+        yield row
+
+
+def pack_documents(rows: Sequence[Sequence[Branch]], length: int, pad_id: int) -> PackedBatch:
+    """Lay the documents of each row end to end. They do not see one another, and none predicts the next one's tokens.
+
+    Args:
+        rows: B lists of documents of at most `length` tokens together, as `fill_rows` gives them.
+        length: T.
+        pad_id: token that fills the gaps at the end.
+    Returns:
+        the batch; documents are numbered from 0 in each row.
+    """
+    shape = (len(rows), length)
+    ids, positions, documents = (
+        np.full(shape, pad_id, np.int64),
+        np.zeros(shape, np.int64),
+        np.full(shape, -1, np.int64),
+    )
+    weights = np.zeros(shape, np.float32)
+    for row, members in enumerate(rows):
+        start = 0
+        for number, document in enumerate(members):
+            span = slice(start, start + len(document.ids))
+            ids[row, span], weights[row, span] = document.ids, document.weights
+            positions[row, span], documents[row, span] = range(len(document.ids)), number
+            start = span.stop
+    places = [torch.from_numpy(array) for array in (positions, documents)]
+    layout = Layout(places[0], places[1], torch.zeros_like(places[0]))
+    return PackedBatch(torch.from_numpy(ids), torch.from_numpy(weights), layout)
 
 
 def _round_up(value: int, multiple: int) -> int:

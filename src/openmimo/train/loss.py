@@ -9,8 +9,12 @@ from torch import Tensor
 from openmimo.model.model import MiMo
 from openmimo.model.moe import Router
 from openmimo.train.data import PackedBatch
+from openmimo.train.schedule import Piecewise, Scheduled, value_at
 
 __all__ = ["LossWeights", "Losses", "compute_losses"]
+
+
+MTP_WEIGHT = Piecewise(((0.0, 0.3), (0.8, 0.1)))
 
 
 @dataclass(frozen=True)
@@ -19,13 +23,14 @@ class LossWeights:
 
     Attributes:
         trunk: weight of the next-token loss; 0 freezes the trunk and trains the MTP heads on its states.
-        mtp: weight of the mean loss of the MTP heads; 0 skips them.
+        mtp: weight of the mean loss of the MTP heads; 0 freezes them.
         balance: weight of the routers' sequence-level auxiliary loss.
-    Source: MTP loss weight 0.3 then 0.1, auxiliary loss 1e-5 at scale (1e-3 for batches of a few thousand tokens).
+    Source: MTP weight 0.3, and 0.1 from 22T of 27T tokens on; auxiliary loss 1e-5 at scale, more for batches of a few
+    thousand tokens.
     """
 
     trunk: float = 1.0
-    mtp: float = 0.3
+    mtp: Scheduled = MTP_WEIGHT
     balance: float = 1e-3
 
 
@@ -46,13 +51,14 @@ class Losses:
     agreement_K: tuple[float, ...]
 
 
-def compute_losses(model: MiMo, batch: PackedBatch, weights: LossWeights) -> Losses:
+def compute_losses(model: MiMo, batch: PackedBatch, weights: LossWeights, progress: float = 0.0) -> Losses:
     """Run the model over a batch and weigh its losses.
 
     Args:
         model: in training mode.
         batch: packed tokens with target weights.
         weights: what counts how much.
+        progress: share of the run done, for weights that change.
     Returns:
         the total and what to log.
     Source: training objective of MiMo-V2-Flash (next token plus MTP).
@@ -66,10 +72,11 @@ def compute_losses(model: MiMo, batch: PackedBatch, weights: LossWeights) -> Los
         total = total + weights.trunk * loss
         total = total + weights.balance * _balance(model)
     mtp, agreement = [], []
-    if weights.mtp:
+    mtp_weight = value_at(weights.mtp, progress)
+    if mtp_weight:
         for k, state_BTC in enumerate(model.mtp_states(hidden_BTC, batch.ids_BT, batch.layout)):
             loss, plain, share = _cross_entropy(model.lm_head, state_BTC, *batch.targets(2 + k))
-            total = total + weights.mtp / len(model.heads) * loss
+            total = total + mtp_weight / len(model.heads) * loss
             mtp.append(plain)
             agreement.append(share)
     return Losses(total, trunk, accuracy, tuple(mtp), tuple(agreement))

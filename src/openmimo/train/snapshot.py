@@ -1,27 +1,31 @@
 """Crash-safe training snapshots: a checkpoint folder in the published layout plus the trainer's own state.
 
-Order of work: write everything to `step-N.tmp`, `manifest.json` last, fsync each file, rename the folder. A folder
-without a complete manifest is never resumed from.
+Order of work: write everything to `step-N.tmp`, `manifest.json` last, fsync each file, rename the folder, and only then
+remove older ones. A folder whose files do not all match its manifest is never resumed from.
 """
 
 import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from openmimo.checkpoint import make_durable, save_checkpoint
-from openmimo.errors import TrainingError
-from openmimo.model.model import MiMo, published_tensors
+from openmimo.checkpoint import Checkpoint, make_durable, save_checkpoint
+from openmimo.errors import StorageError, TrainingError
+from openmimo.model.model import MiMo, load_model, published_tensors
+from openmimo.tensorfile import TensorFile, write_tensors
 
-__all__ = ["latest_snapshot", "load_snapshot", "save_snapshot"]
+__all__ = ["find_snapshot", "latest_snapshot", "load_snapshot", "remove_drafts", "save_snapshot"]
 
 STATE = "trainer"
+FORMAT = 1
+"""Number of the layout of `trainer/`; a reader refuses a higher one."""
 
 
 def save_snapshot(
@@ -29,8 +33,8 @@ def save_snapshot(
     step: int,
     model: MiMo,
     optimizers: list[torch.optim.Optimizer],
-    settings: dict[str, Any],
-    files: dict[str, str],
+    settings: Mapping[str, Any],
+    files: Mapping[str, str],
     keep: int = 2,
 ) -> Path:
     """Write `folder/step-N` so that a crash at any instant leaves the older snapshots usable.
@@ -39,91 +43,185 @@ def save_snapshot(
         folder: run folder.
         step: optimiser steps done.
         model, optimizers: what to save.
-        settings: the run's configuration as plain data, compared on resume.
+        settings: what must be the same on resume, as plain data.
         files: extra text files of the checkpoint (tokenizer and such), name to content.
         keep: complete snapshots to keep.
     Returns:
         the new folder.
+    Raises:
+        StorageError: the disk is full or failing; nothing is left of the attempt.
     """
     final = folder / f"step-{step:06d}"
     partial = final.with_suffix(".tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    save_checkpoint(partial, dict(model.config.published), dict(published_tensors(model)), files)
-    (partial / STATE).mkdir()
-    save_file(_optimizer_tensors(optimizers), partial / STATE / "optimizers.safetensors")
-    (partial / STATE / "state.json").write_text(json.dumps({"step": step, "settings": settings}), encoding="utf-8")
-    manifest = {str(path.relative_to(partial)): _digest(path) for path in _files(partial)}
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for path in _files(partial):
-        make_durable(path)
-    make_durable(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    make_durable(folder)
-    for old in _snapshots(folder)[:-keep]:
-        shutil.rmtree(old)
+    tensors, states = published_tensors(model), _optimizer_tensors(optimizers)
+    num_bytes = sum(tensor.nbytes for tensor in [*tensors.values(), *states.values()])
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        save_checkpoint(partial, dict(model.config.published), tensors, files)
+        (partial / STATE).mkdir()
+        write_tensors(partial / STATE / "optimizers.safetensors", states)
+        _write_json(partial / STATE / "state.json", {"format": FORMAT, "step": step, "settings": settings})
+        _write_json(partial / "manifest.json", {str(p.relative_to(partial)): _digest(p) for p in _files(partial)})
+        for path in [*_files(partial), partial / STATE, partial]:
+            make_durable(path)
+        if final.exists():  # a damaged one, or the same step reached again
+            _discard(final)
+        partial.rename(final)
+        make_durable(folder)
+        for old in _snapshots(folder)[:-keep]:
+            _discard(old)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        free = shutil.disk_usage(folder).free if folder.exists() else 0
+        raise StorageError(
+            f"the snapshot of step {step} was not written to {folder}: {error}. It takes {num_bytes / 1e6:,.1f} MB, "
+            f"{free / 1e6:,.1f} MB are free. The older ones are intact: make room and start the same run again"
+        ) from error
     return final
+
+
+def find_snapshot(folder: Path) -> tuple[Path | None, list[str]]:
+    """Find the newest snapshot whose files all match its manifest.
+
+    Args:
+        folder: run folder.
+    Returns:
+        the snapshot or None, and what is wrong with each newer one.
+    """
+    damage = []
+    for path in reversed(_snapshots(folder)):
+        problem = _problem(path)
+        if problem is None:
+            return path, damage
+        damage.append(f"{path} is damaged: {problem}")
+    return None, damage
 
 
 def latest_snapshot(folder: Path) -> Path | None:
     """Newest snapshot whose files all match its manifest, or None; the damaged ones are passed over."""
-    return next((path for path in reversed(_snapshots(folder)) if _is_complete(path)), None)
+    return find_snapshot(folder)[0]
 
 
-def load_snapshot(path: Path, model: MiMo, optimizers: list[torch.optim.Optimizer], settings: dict[str, Any]) -> int:
-    """Restore the optimisers' state and check that the run's settings are the ones it was saved with.
+def load_snapshot(
+    path: Path,
+    model: MiMo,
+    optimizers: list[torch.optim.Optimizer],
+    settings: Mapping[str, Any],
+    allow_changes: bool = False,
+) -> int:
+    """Check that the run's settings are the ones of a snapshot, then restore weights and optimisers from it.
 
     Args:
-        path: a snapshot folder; the model's weights are read from it too.
+        path: a snapshot folder.
         model, optimizers: built as for the first start.
         settings: of this run.
+        allow_changes: go on although settings differ.
     Returns:
         optimiser steps done.
     Raises:
-        TrainingError: a setting differs; the message lists each one.
+        TrainingError: a setting differs and may not, the message lists each one; or the optimisers' state is of another
+            model, or of a newer version.
     """
     state = json.loads((path / STATE / "state.json").read_text(encoding="utf-8"))
-    differing = [
-        f"{key}: saved {state['settings'].get(key)!r}, now {settings.get(key)!r}"
-        for key in sorted({*settings, *state["settings"]})
-        if settings.get(key) != state["settings"].get(key)
-    ]
-    if differing:
+    if state.get("format", 0) > FORMAT:
+        raise TrainingError(f"{path} has format {state['format']}, this version reads up to {FORMAT}: use a newer one")
+    differing = list_differences(state["settings"], json.loads(json.dumps(settings)))
+    if differing and not allow_changes:
         raise TrainingError(
-            f"{path} was saved with other settings ({'; '.join(differing)}): use the saved ones, or another run folder"
+            f"{path} was saved with other settings: {'; '.join(differing)}. Use the saved ones, choose another run "
+            "folder, or allow changes"
         )
-    _restore_optimizers(optimizers, load_file(path / STATE / "optimizers.safetensors"))
+    _restore_weights(path, model)
+    file = TensorFile(path / STATE / "optimizers.safetensors")
+    tensors = {name: torch.from_numpy(np.array(file.array(name))) for name in file.entries}
+    _restore_optimizers(path, optimizers, tensors)
     return int(state["step"])
 
 
-def _optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+def list_differences(saved: Any, now: Any, name: str = "") -> list[str]:
+    """Name what differs between two pieces of plain data, nested keys joined by dots: "optim.lr: saved 1, now 2"."""
+    if isinstance(saved, dict) and isinstance(now, dict):
+        keys = sorted({*saved, *now})
+        parts = (list_differences(saved.get(key), now.get(key), f"{name}.{key}".lstrip(".")) for key in keys)
+        return [line for lines in parts for line in lines]
+    return [] if saved == now else [f"{name}: saved {_show(saved)}, now {_show(now)}"]
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what a killed process left unfinished in a run folder."""
+    for path in [*folder.glob("step-*.tmp"), *folder.glob(".step-*.tmp")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _show(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, np.ndarray]:
     tensors = {}
     for number, optimizer in enumerate(optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
-            tensors.update({f"{number}.{index}.{slot}": value.contiguous() for slot, value in slots.items()})
+            for slot, value in slots.items():
+                tensors[f"{number}.{index}.{slot}"] = value.detach().cpu().contiguous().numpy()
     return tensors
 
 
-def _restore_optimizers(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+def _restore_weights(path: Path, model: MiMo) -> None:
+    saved = load_model(Checkpoint.open(path)).state_dict()
+    wanted = model.state_dict()
+    differing = [name for name in sorted({*saved, *wanted}) if _shape(saved, name) != _shape(wanted, name)]
+    if differing:
+        raise TrainingError(f"{path} holds another model ({differing[0]} differs): use another run folder")
+    model.load_state_dict(saved)
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return state[name].shape if name in state else None
+
+
+def _restore_optimizers(path: Path, optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+    if {int(name.partition(".")[0]) for name in tensors} - set(range(len(optimizers))):
+        raise TrainingError(f"{path} holds the state of other optimisers: start in another run folder")
     for number, optimizer in enumerate(optimizers):
         state = optimizer.state_dict()
+        shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
         for name, value in tensors.items():
             owner, index, slot = name.split(".")
             if int(owner) == number:
+                if int(index) >= len(shapes) or (value.ndim and value.shape != shapes[int(index)]):
+                    raise TrainingError(f"{path} holds the optimiser state of another model: use another run folder")
                 state["state"].setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict(state)
 
 
 def _snapshots(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name))
+    found = (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name))
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def _is_complete(path: Path) -> bool:
+def _problem(path: Path) -> str | None:
+    """What makes a snapshot unusable, or None."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        return all(_digest(path / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError):
-        return False
+        wrong = [name for name, digest in manifest.items() if _digest(path / name) != digest]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return f"its files cannot be checked ({error})"
+    if not {"config.json", f"{STATE}/state.json", f"{STATE}/optimizers.safetensors"} <= manifest.keys():
+        return "its manifest is not complete"
+    return f"{', '.join(wrong)} changed since it was written" if wrong else None
+
+
+def _discard(path: Path) -> None:
+    """Remove a snapshot; a crash in between leaves no half of one under its name."""
+    draft = path.with_suffix(".old.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    path.rename(draft)
+    shutil.rmtree(draft)
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,12 +1,14 @@
 """The training loop: one program for pre-training and SFT, on a CPU or one GPU, alone or under torchrun."""
 
 import ctypes
+import hashlib
+import math
 import platform
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,26 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from openmimo.checkpoint import Checkpoint
-from openmimo.errors import TrainingError
-from openmimo.model.model import MiMo, load_model
+from openmimo.errors import StorageError, TrainingError
+from openmimo.model.model import MiMo
 from openmimo.model.moe import Router, balance_bias
 from openmimo.train.data import BatchSource, PackedBatch
+from openmimo.train.health import LoadWatch, expert_shares, num_zeros
+from openmimo.train.lock import hold_folder
 from openmimo.train.log import RunLog
 from openmimo.train.loss import Losses, LossWeights, compute_losses
 from openmimo.train.optim import OptimConfig, learning_rate, make_optimizers
-from openmimo.train.snapshot import latest_snapshot, load_snapshot, save_snapshot
+from openmimo.train.processes import rank_and_world, sum_over_processes, training_device
+from openmimo.train.report import write_report
+from openmimo.train.schedule import Piecewise, Scheduled, value_at
+from openmimo.train.snapshot import find_snapshot, load_snapshot, remove_drafts, save_snapshot
 
-__all__ = ["TrainConfig", "train"]
+__all__ = ["Evaluate", "TrainConfig", "train"]
+
+Evaluate = Callable[[MiMo, int], dict[str, Any]]
+"""Scores a model after a number of steps: numbers, or tables and lists of numbers, by name."""
+
+BALANCE_SPEED = Piecewise(((0.0, 1e-3), (0.96, 1e-5)))
 
 
 @dataclass(frozen=True)
@@ -32,20 +43,26 @@ class TrainConfig:
     """Settings of one training run.
 
     Attributes:
-        folder: run folder; snapshots, metrics.jsonl; a run found there is resumed.
-        steps: optimiser steps of the whole run; may be changed on resume, which moves the decay.
+        folder: run folder; snapshots, metrics.jsonl, report.html; a run found there is resumed.
+        steps: optimiser steps of the whole run; may be changed on resume, which moves the schedules.
         save_every: steps between snapshots.
         balance_speed: nudge of the routers' correction bias after each step.
-        bf16: matrix products in bfloat16 (weights, router, softmax sums and loss stay float32).
-        max_bad_steps: non-finite steps in a row after which the run stops.
+        bf16: matrix products in bfloat16 (weights, router, softmax sums and loss stay float32); None where the device
+            computes in it.
+        max_bad_steps: unusable steps in a row after which the run stops.
+        data: what tells this run's data from others, such as a digest.
+        allow_changes: resume although settings differ from the saved ones.
+    Source: bias update speed 1e-3, and 1e-5 in the last stage, of MiMo-V2-Flash.
     """
 
     folder: str
     steps: int
     save_every: int = 500
-    balance_speed: float = 1e-3
-    bf16: bool = True
+    balance_speed: Scheduled = BALANCE_SPEED
+    bf16: bool | None = None
     max_bad_steps: int = 5
+    data: str = ""
+    allow_changes: bool = False
     optim: OptimConfig = field(default_factory=OptimConfig)
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -55,7 +72,7 @@ def train(
     config: TrainConfig,
     source: BatchSource,
     files: dict[str, str],
-    evaluate: Callable[[MiMo, int], dict[str, Any]] | None = None,
+    evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
 ) -> Path:
     """Train, or resume training, and return the final snapshot.
@@ -66,145 +83,217 @@ def train(
         source: batch of a step; under torchrun each process takes the batch of step * world_size + rank.
         files: text files that make a snapshot a complete checkpoint folder, name to content.
         evaluate: called on the first process every `evaluate_every` steps; its result is logged.
+        evaluate_every: 0 for never.
     Returns:
         folder of the last snapshot, a checkpoint in the published layout.
     Raises:
-        TrainingError: the run cannot go on (settings changed, loss not finite for too long, out of disk).
+        TrainingError: the run cannot go on: another process trains in its folder, settings changed, no snapshot
+            there is whole, or too many steps in a row were unusable.
+        StorageError: a snapshot or the log could not be written.
+        SystemExit: with code 0, after SIGINT or SIGTERM; everything is saved.
     """
     _keep_freed_memory()
-    return _Run(model, config, source, files).go(evaluate, evaluate_every)
+    folder = Path(config.folder)
+    with ExitStack() as stack:
+        left_by = None
+        if rank_and_world()[0] == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            left_by = stack.enter_context(hold_folder(folder))
+            remove_drafts(folder)
+        run = _Run(model, config, source, files)
+        log = None
+        if run.rank == 0:
+            log = stack.enter_context(RunLog(folder, config.steps, run.step))
+            notes = [f"the lock of {left_by} was left behind; going on from step {run.step}"] if left_by else []
+            for note in [*notes, *run.damage]:
+                log.note(note=note)
+        try:
+            return run.go(log, evaluate, evaluate_every)
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be written to: {error}. Make room and start the run again") from error
 
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8  # numbers of malloc.h
 
-FREE_SETTINGS = ("folder", "steps", "save_every")
-"""Settings that a resumed run may change; other `steps` stretch the learning-rate schedule."""
+FREE_SETTINGS = ("folder", "steps", "save_every", "allow_changes")
+"""Settings that a resumed run may change; other `steps` stretch the schedules."""
+
+EXPERTS_EVERY = 10
+"""Steps between two records of every expert's share."""
 
 
 class _Run:
     def __init__(self, model: MiMo, config: TrainConfig, source: BatchSource, files: dict[str, str]):
         self.config, self.source, self.files = config, source, files
         self.folder = Path(config.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        self.settings = {key: value for key, value in asdict(config).items() if key not in FREE_SETTINGS}
+        self.device = training_device()
+        self.rank, self.world = rank_and_world()
         self.model = model
+        self.bf16 = _computes_bf16(self.device) if config.bf16 is None else config.bf16
+        self.settings = self._settings()
         self.step = 0
-        self.bad_steps = 0
+        self.bad_steps = self.skipped = 0
+        self.stop_asked = False
+        self.watch = LoadWatch()
         self._freeze(config.weights)
         self._resume()
 
-    def go(self, evaluate: Callable[[MiMo, int], dict[str, Any]] | None, evaluate_every: int) -> Path:
+    def go(self, log: RunLog | None, evaluate: Evaluate | None, evaluate_every: int) -> Path:
         saved = self.step if self.step else None
-        log = RunLog(self.folder, self.config.steps, self.step) if self.rank == 0 else None
-        with _stop_signals() as stopped, closing(log) if log else nullcontext():
-            while self.step < self.config.steps and not stopped:
-                record = self._train_step()
+        with _stop_signals() as stopped:
+            while self.step < self.config.steps and not self.stop_asked:
+                record, notes = self._train_step(bool(stopped))
                 self.step += 1
+                self.stop_asked |= bool(stopped) and self.world == 1
                 if log:
                     log.step(self.step - 1, record)
+                    for note in notes:
+                        log.note(step=self.step - 1, **note)
                     if evaluate and evaluate_every and self.step % evaluate_every == 0:
                         log.note(step=self.step - 1, **evaluate(self.model, self.step))
-                if self.step % self.config.save_every == 0:
+                        write_report(self.folder)
+                if self.bad_steps > self.config.max_bad_steps:
+                    self._give_up()
+                if self.step % self.config.save_every == 0 and not self.bad_steps:
                     saved = self._save()
         if saved != self.step:
             self._save()
-        if stopped:
-            raise SystemExit(0)  # asked to stop: everything is saved, and whoever called must not go on
+        if self.stop_asked:
+            raise SystemExit(0)  # whoever called must not go on
         return self.folder / f"step-{self.step:06d}"
+
+    def _settings(self) -> dict[str, Any]:
+        """What a resumed run must share with the one that was saved."""
+        settings = {key: value for key, value in asdict(self.config).items() if key not in FREE_SETTINGS}
+        digests = {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in self.files.items()}
+        model = dict(self.model.config.published)
+        return {**settings, "bf16": self.bf16, "processes": self.world, "model": model, "files": digests}
 
     def _freeze(self, weights: LossWeights) -> None:
         for name, parameter in self.model.named_parameters():
             if name.endswith("e_score_correction_bias"):
                 continue
             is_head = ".mtp" in name
-            parameter.requires_grad_(weights.mtp > 0 if is_head else weights.trunk > 0)
+            parameter.requires_grad_(weights.mtp != 0 if is_head else weights.trunk != 0)
 
     def _resume(self) -> None:
-        snapshot = latest_snapshot(self.folder)
-        if snapshot:
-            self.model.load_state_dict(load_model(Checkpoint.open(snapshot)).state_dict())
+        snapshot, self.damage = find_snapshot(self.folder)
+        if self.damage and not snapshot:
+            raise TrainingError(
+                f"no snapshot in {self.folder} is whole: {'; '.join(self.damage)}. Move them away to start anew"
+            )
         self.model.to(self.device).train()
         self.optimizers = make_optimizers(self.model, self.config.optim)
         if snapshot:
-            self.step = load_snapshot(snapshot, self.model, self.optimizers, self.settings)
+            self.damage = [f"{line}; going on from {snapshot.name}" for line in self.damage]
+            self.step = load_snapshot(snapshot, self.model, self.optimizers, self.settings, self.config.allow_changes)
 
     def _save(self) -> int:
         if self.rank == 0:
-            try:
-                save_snapshot(self.folder, self.step, self.model, self.optimizers, self.settings, self.files)
-            except OSError as error:
-                raise TrainingError(
-                    f"snapshot of step {self.step} failed ({error}); the older ones are intact"
-                ) from error
+            save_snapshot(self.folder, self.step, self.model, self.optimizers, self.settings, self.files)
+            write_report(self.folder)
         if self.world > 1:
             dist.barrier()
         return self.step
 
-    def _train_step(self) -> dict[str, Any]:
-        started = time.monotonic()
-        batch = self.source(self.step * self.world + self.rank).to(self.device)
-        factor = learning_rate(self.step / self.config.steps, self.config.optim)
-        losses = self._backward(batch)
-        self._average_gradients()
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.clip).item()
-        self._update(norm, losses, factor)
-        loads = balance_bias(self.model, self.config.balance_speed * factor if self.config.weights.trunk else 0.0)
-        seconds = time.monotonic() - started
-        return {
-            "loss": round(losses.trunk, 5),
-            "accuracy": round(losses.accuracy, 5),
-            **{f"mtp{k}": round(value, 5) for k, value in enumerate(losses.mtp_K)},
-            **{f"agree{k}": round(value, 5) for k, value in enumerate(losses.agreement_K)},
-            "grad_norm": round(norm, 4),
-            "lr": round(factor, 5),
-            **{key: round(value, 3) for key, value in loads.items()},
-            "zeros": self._num_zeros(parameters),
-            "tokens": batch.num_tokens * self.world,
-            "tok_s": round(batch.num_tokens * self.world / seconds),
-        }
+    def _give_up(self) -> None:
+        """Save the state from before the bad steps, which changed nothing, and stop."""
+        self.step -= self.bad_steps
+        self._save()
+        raise TrainingError(
+            f"{self.bad_steps} steps in a row could not be used, from step {self.step} on (a loss or gradient not "
+            f"finite, or no targets). The state before them is saved in {self.folder}: look at the data of these "
+            "steps, or go on with a lower learning rate and changes allowed"
+        )
 
-    def _backward(self, batch: PackedBatch) -> Losses:
-        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.config.bf16 else nullcontext()
+    def _train_step(self, is_stopped: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """One optimiser step: the record to log, and notes for people."""
+        started = time.monotonic()
+        config, progress = self.config, self.step / self.config.steps
+        batch = self.source(self.step * self.world + self.rank).to(self.device)
+        losses = self._backward(batch, progress)
+        is_usable = self._exchange(losses, batch, is_stopped)
+        zeros = num_zeros(self.model)
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip).item()
+        is_usable = is_usable and math.isfinite(norm)
+        factor = learning_rate(progress, config.optim)
+        shares = expert_shares(self.model)
+        speed = value_at(config.balance_speed, progress) if is_usable and config.weights.trunk else 0.0
+        loads = balance_bias(self.model, speed)
+        notes = self._count_bad(is_usable, norm, losses)
+        if is_usable:
+            self._update(factor)
+            alarm = self.watch.look(shares)
+            notes += [{"alarm": alarm}] if alarm else []
+        tokens = batch.num_tokens * self.world
+        record = {
+            "loss": losses.trunk,
+            "accuracy": losses.accuracy,
+            **{f"mtp{k}": value for k, value in enumerate(losses.mtp_K)},
+            **{f"agree{k}": value for k, value in enumerate(losses.agreement_K)},
+            "grad_norm": norm,
+            "lr": factor * config.optim.lr,
+            **loads,
+            "idle": _share(sum(row.count(0.0) for row in shares), sum(map(len, shares))),
+            **{f"zeros_{group}": _share(*counts) for group, counts in zeros.items()},
+            "zeros": sum(count for count, _ in zeros.values()),
+            "tokens": tokens,
+            "tok_s": round(tokens / (time.monotonic() - started)),
+        }
+        if self.step % EXPERTS_EVERY == 0 and shares:
+            record["experts"] = shares
+        return record, notes
+
+    def _backward(self, batch: PackedBatch, progress: float) -> Losses:
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         with autocast:
-            losses = compute_losses(self.model, batch, self.config.weights)
-        losses.total.backward()
+            losses = compute_losses(self.model, batch, self.config.weights, progress)
+        if losses.total.requires_grad:
+            losses.total.backward()
         return losses
 
-    def _average_gradients(self) -> None:
-        if self.world == 1:
-            return
-        tensors = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
-        flat /= self.world
-        for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
-        for router in (module for module in self.model.modules() if isinstance(module, Router)):
-            dist.all_reduce(router.load_E)
+    def _exchange(self, losses: Losses, batch: PackedBatch, is_stopped: bool) -> bool:
+        """Average gradients over processes, agree on whether the step can be used and whether to stop."""
+        is_bad = not math.isfinite(losses.total.item()) or not bool((batch.weights_BT > 0).any())
+        votes = torch.tensor([float(is_bad), float(is_stopped)], device=self.device)
+        if self.world > 1:
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            loads = [module.load_E for module in self.model.modules() if isinstance(module, Router)]
+            sum_over_processes([*gradients, *loads, votes])
+            for gradient in gradients:
+                gradient /= self.world
+        bad, stopped = votes.tolist()
+        self.stop_asked = stopped > 0
+        return bad == 0
 
-    def _update(self, norm: float, losses: Losses, factor: float) -> None:
-        if norm != norm or norm == float("inf"):
-            self.bad_steps += 1
-            if self.bad_steps > self.config.max_bad_steps:
-                raise TrainingError(
-                    f"gradient not finite for {self.bad_steps} steps up to step {self.step} (loss {losses.trunk}): "
-                    f"resume from the last snapshot in {self.folder} with a lower learning rate"
-                )
-            return
-        self.bad_steps = 0
+    def _count_bad(self, is_usable: bool, norm: float, losses: Losses) -> list[dict[str, Any]]:
+        self.bad_steps = 0 if is_usable else self.bad_steps + 1
+        if is_usable:
+            return []
+        self.skipped += 1
+        reason = f"step {self.step} skipped: loss {losses.total.item():.4g}, gradient norm {norm:.4g}"
+        return [{"note": f"{reason}; {self.skipped} skipped so far", "skipped": self.skipped}]
+
+    def _update(self, factor: float) -> None:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
             optimizer.step()
 
-    @staticmethod
-    def _num_zeros(parameters: list[torch.nn.Parameter]) -> int:
-        return sum(p.grad.numel() - int(torch.count_nonzero(p.grad)) for p in parameters if p.grad is not None)
+
+def _share(count: int, total: int) -> float:
+    return count / max(total, 1)
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 here, and not merely possible."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _keep_freed_memory() -> None:

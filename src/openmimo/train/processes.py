@@ -1,0 +1,54 @@
+"""The processes of one run: alone, or several under torchrun that average their gradients."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["process_group", "rank_and_world", "sum_over_processes", "training_device"]
+
+
+@contextmanager
+def process_group() -> Iterator[bool]:
+    """Join the group that torchrun started, if it did, and share the cores among its processes.
+
+    Yields:
+        True on the process that talks to people, which is the only one without torchrun.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world))
+    if world == 1 or dist.is_initialized():
+        yield rank_and_world()[0] == 0
+        return
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield dist.get_rank() == 0
+    finally:
+        dist.destroy_process_group()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Number of this process and number of processes; (0, 1) alone."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def training_device() -> torch.device:
+    """The GPU of this process if there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def sum_over_processes(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their sums over all processes, in one exchange.
+
+    Args:
+        tensors: float32 of one device, the same shapes on every process; changed in place.
+    """
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
