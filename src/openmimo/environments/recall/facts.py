@@ -11,17 +11,20 @@ from openmimo.environments.phrasing import split_families
 __all__ = ["NAMES", "PLACES", "SORTS", "WORDS", "Fact", "sample_fact"]
 
 NAMES = (
-    "Mia", "Tom", "Ada", "Leo", "Nora", "Sam", "Eva", "Ben", "Ida", "Max", "Lena", "Paul", "Zoe", "Finn", "Anna",
-    "Otto", "Rosa", "Karl", "Lily", "Hugo", "Ruth", "Emil", "Nina", "Theo", "Clara", "Jonas", "Maya", "Felix", "Iris", "Oscar",
+    "Mia", "Tom", "Ada", "Leo", "Nora", "Sam", "Eva", "Ben", "Ida", "Max", "Lena", "Paul", "Zoe", "Finn",
+    "Anna", "Otto", "Rosa", "Karl", "Lily", "Hugo", "Ruth", "Emil", "Nina", "Theo", "Clara", "Jonas", "Maya",
+    "Felix", "Iris", "Oscar",
 )  # fmt: skip
 COLOURS = (
-    "red", "blue", "green", "black", "white", "grey", "brown", "yellow", "small", "large", "old", "new", "round",
-    "long", "short", "heavy", "light", "wooden", "plastic", "metal", "paper", "glass", "spare", "narrow", "wide", "square",
+    "red", "blue", "green", "black", "white", "grey", "brown", "yellow", "small", "large", "old", "new",
+    "round", "long", "short", "heavy", "light", "wooden", "plastic", "metal", "paper", "glass", "spare",
+    "narrow", "wide", "square",
 )  # fmt: skip
 NOUNS = (
-    "box", "bag", "key", "lamp", "book", "chair", "table", "clock", "jar", "bottle", "ladder", "hammer", "tent", "bike",
-    "coat", "drill", "rope", "mirror", "basket", "bucket", "blanket", "pillow", "suitcase", "umbrella", "torch",
-    "guitar", "kettle", "camera", "radio", "brush", "saw", "broom", "folder", "safe", "trunk", "crate", "chest", "cabinet",
+    "box", "bag", "key", "lamp", "book", "chair", "table", "clock", "jar", "bottle", "ladder", "hammer", "tent",
+    "bike", "coat", "drill", "rope", "mirror", "basket", "bucket", "blanket", "pillow", "suitcase", "umbrella",
+    "torch", "guitar", "kettle", "camera", "radio", "brush", "saw", "broom", "folder", "safe", "trunk", "crate",
+    "chest", "cabinet",
 )  # fmt: skip
 PLACES = tuple(
     f"{where} {what}"
