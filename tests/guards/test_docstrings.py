@@ -38,11 +38,23 @@ def public_definitions(tree: ast.Module) -> Iterator[tuple[str, ast.AST, bool]]:
 
 
 def inherited_methods(tree: ast.Module, owner: ast.ClassDef) -> set[str]:
-    """Methods that a base class of the same module has explained already."""
+    """Methods that a base class, of the same module or imported from another of ours, has explained already."""
     bases = {base.id for base in owner.bases if isinstance(base, ast.Name)}
-    parents = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name in bases]
-    own = {item.name for parent in parents for item in parent.body if isinstance(item, Function)}
-    return own.union(*(inherited_methods(tree, parent) for parent in parents))
+    found: set[str] = set()
+    for home in (tree, *imported_modules(tree, bases)):
+        for parent in (node for node in home.body if isinstance(node, ast.ClassDef) and node.name in bases):
+            found |= {item.name for item in parent.body if isinstance(item, Function)}
+            found |= inherited_methods(home, parent)
+    return found
+
+
+def imported_modules(tree: ast.Module, names: set[str]) -> Iterator[ast.Module]:
+    """Our modules that these names are imported from."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and names & {alias.name for alias in node.names}:
+            path = PACKAGE.parent.joinpath(*(node.module or "").split(".")).with_suffix(".py")
+            if path.is_file():
+                yield ast.parse(path.read_text(encoding="utf-8"))
 
 
 def num_parameters(function: Function, is_method: bool) -> int:

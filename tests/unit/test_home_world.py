@@ -7,8 +7,8 @@ import time
 import pytest
 from small_home import small_home
 
-from openmimo.environments.home import demo_home, sample_home
-from openmimo.environments.home.thermal import HeatAccount, Room, Weather, advance_rooms, relative_humidity
+from openmimo.environments.home import Home, demo_home, sample_home
+from openmimo.environments.home.thermal import HeatAccount, Room, RoomLoad, Weather, relative_humidity, step_rooms
 
 
 def test_system_content_lists_every_device_in_the_fixed_layout():
@@ -40,17 +40,47 @@ def test_a_cover_takes_twenty_seconds_for_its_whole_travel_and_the_listing_shows
     assert home.row(blind).endswith("closed")
 
 
+def pass_time(rooms: dict[str, Room], outside_c: float, seconds: float, **loads: RoomLoad) -> None:
+    for _ in range(round(seconds / 60)):
+        step_rooms(rooms, loads, outside_c, 60.0, HeatAccount())
+
+
 def test_an_unheated_room_cools_as_the_exponential_says():
     # C = 1 MJ/K and 20 W/K give a time constant of 50,000 s; after it 1/e of the difference is left.
     rooms = {"attic": Room(20.0, capacity_j_k=1e6, loss_w_k=20.0)}
-    advance_rooms(rooms, Weather(0.0, 0.0), 0.0, 50_000.0, {}, {}, HeatAccount())
+    pass_time(rooms, 0.0, 50_000.0)
     assert rooms["attic"].temperature_c == pytest.approx(20.0 / math.e, rel=1e-3)
+
+
+def test_two_rooms_step_as_the_closed_form_of_their_network_says():
+    """Two nodes C1, C2 with losses H to the outside, joined by K: the roots and modes of a 2 by 2 matrix.
+
+    Rooms that share a massless node through 30 and 60 W/K are joined by 30 * 60 / 90 = 20 W/K. The step is 600 W into
+    the first room from a uniform 10 °C: 1 MJ/K, 20 W/K there, 2 MJ/K, 30 W/K in the second.
+    """
+    rooms = {
+        "office": Room(10.0, capacity_j_k=1e6, loss_w_k=20.0, neighbour_w_k=30.0, gains_w=600.0),
+        "hall": Room(10.0, capacity_j_k=2e6, loss_w_k=30.0, neighbour_w_k=60.0),
+    }
+    a, b, c, d = -40e-6, 20e-6, 10e-6, -25e-6  # dT1/dt = a T1 + b T2 + 600e-6, dT2/dt = c T1 + d T2.
+    # At rest 40 T1 - 20 T2 = 600 and 50 T2 = 20 T1: T1 = 18.75 K, T2 = 7.5 K above the outside.
+    half, spread = (a + d) / 2, math.sqrt(((a - d) / 2) ** 2 + b * c)
+    slow, fast = half + spread, half - spread
+    # T(0) = 0 = rest + x (b, slow - a) + y (b, fast - a).
+    y = (7.5 - 18.75 * (slow - a) / b) / (slow - fast)
+    x = -18.75 / b - y
+    for begin_h, end_h in ((0, 1), (1, 4), (4, 12), (12, 48)):
+        seconds = 3600 * end_h
+        pass_time(rooms, 10.0, 3600 * (end_h - begin_h))
+        late, early = x * math.exp(slow * seconds), y * math.exp(fast * seconds)
+        expected = (28.75 + b * (late + early), 17.5 + (slow - a) * late + (fast - a) * early)
+        assert [room.temperature_c for room in rooms.values()] == pytest.approx(expected, abs=0.01)
 
 
 def test_rooms_end_where_gains_and_losses_meet():
     # 300 W over 25 W/K: 12 K above the outside of 5 °C.
     rooms = {"office": Room(10.0, gains_w=300.0), "hall": Room(30.0, gains_w=300.0)}
-    advance_rooms(rooms, Weather(5.0, 0.0), 0.0, 6e5, {}, {}, HeatAccount())
+    pass_time(rooms, 5.0, 6e5)
     assert [room.temperature_c for room in rooms.values()] == pytest.approx([17.0, 17.0], abs=1e-3)
 
 
@@ -61,7 +91,8 @@ def test_heat_in_equals_heat_lost_plus_heat_stored():
         home.advance(6 * 3600)
         stored_j = sum(room.capacity_j_k * (room.temperature_c - before[area]) for area, room in home.rooms.items())
         assert home.heat.stored_j == pytest.approx(stored_j, rel=1e-9, abs=1e-3)
-        assert home.heat.heated_j == pytest.approx(home.heat.lost_j + home.heat.stored_j, rel=1e-9, abs=1e-3)
+        brought_j = home.heat.heated_j + home.heat.gained_j
+        assert brought_j == pytest.approx(home.heat.lost_j + home.heat.stored_j, rel=1e-9, abs=1e-3)
 
 
 def test_a_thermostat_brings_its_room_to_the_set_point_and_an_open_window_costs_heat():
@@ -82,9 +113,9 @@ def test_outside_is_warmest_at_three_in_the_afternoon_and_balconies_follow_it():
     weather = Weather(10.0, 5.0)
     assert weather.temperature_c(15 * 3600) == pytest.approx(15.0)
     assert weather.temperature_c(3 * 3600) == pytest.approx(5.0)
-    rooms = {"balcony": Room(0.0, capacity_j_k=0.0)}
-    advance_rooms(rooms, weather, 14 * 3600, 3600, {}, {}, HeatAccount())
-    assert rooms["balcony"].temperature_c == pytest.approx(15.0)
+    home = Home([], {"balcony": Room(0.0, capacity_j_k=0.0)}, weather, 14 * 3600)
+    home.advance(3600)
+    assert home.rooms["balcony"].temperature_c == pytest.approx(15.0)
 
 
 def test_humidity_follows_the_magnus_formula():

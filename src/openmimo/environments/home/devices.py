@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from openmimo.environments.home.thermal import Room, relative_humidity
+from openmimo.environments.home.thermal import Room, RoomLoad, relative_humidity
 from openmimo.environments.home.words import Noun
 
 __all__ = [
@@ -23,6 +24,20 @@ __all__ = [
 ]
 
 COVER_TRAVEL_S = 20.0
+COVER_MOTOR_W = 150.0
+COVER_SHADE = 0.8
+OPEN_GATE_W_K = 200.0
+OPEN_W_K = {"window": 60.0, "roof window": 60.0, "skylight": 60.0}
+FAN_W = 35.0
+LIGHT_W = {"chandelier": 40.0, "led strip": 15.0, "spotlight": 12.0, "night light": 1.0}
+MEDIA_W = {"tv": 100.0, "projector": 250.0, "stereo": 60.0, "soundbar": 30.0}
+# Power and how long it lasts: a kettle that stays switched on has boiled after a few minutes.
+SWITCH_LOADS = {
+    "kettle": (2000.0, 240.0), "coffee maker": (900.0, 480.0), "toaster": (850.0, 150.0), "pump": (60.0, math.inf),
+    "fountain": (25.0, math.inf), "printer": (15.0, math.inf), "oven": (1100.0, math.inf), "charger": (20.0, 7200.0),
+    "dishwasher": (600.0, 7200.0), "washing machine": (550.0, 5400.0), "dryer": (700.0, 6000.0),
+    "router": (10.0, math.inf),
+}  # fmt: skip
 SET_POINT_MIN_C, SET_POINT_MAX_C = 5.0, 30.0
 
 
@@ -61,8 +76,23 @@ class Device:
         """What has been asked of the device; tools change nothing else."""
         return ()
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
+    def advance(self, seconds: float, room: Room, load: RoomLoad) -> float:
+        """Let time pass, a minute at most.
+
+        Args:
+            seconds: how long.
+            room: the air around it, as it was at the start.
+            load: what works on that air; the device adds its part.
+        Returns:
+            Electric energy drawn, in joules.
+        """
+        used_j = self.power_w() * seconds
+        load.gains_j += used_j
+        return used_j
+
+    def power_w(self) -> float:
+        """Electric power that it draws now."""
+        return 0.0
 
     def attributes(self, room: Room) -> dict[str, Any]:
         """The state for programs, JSON-able."""
@@ -100,9 +130,31 @@ class OnOff(Device):
 
 @dataclass(slots=True)
 class Switch(OnOff):
-    """A plug or an appliance."""
+    """A plug, or an appliance that ends by itself what it was switched on for.
 
+    Attributes:
+        on_s: how long it has been on.
+    """
+
+    on_s: float = 0.0
     domain: ClassVar[str] = "switch"
+
+    def advance(self, seconds: float, room: Room, load: RoomLoad) -> float:
+        if not self.is_on:
+            self.on_s = 0.0
+            return 0.0
+        power_w, lasts_s = self._load()
+        used_j = power_w * max(0.0, min(seconds, lasts_s - self.on_s))
+        self.on_s += seconds
+        load.gains_j += used_j
+        return used_j
+
+    def power_w(self) -> float:
+        power_w, lasts_s = self._load()
+        return power_w if self.is_on and self.on_s < lasts_s else 0.0
+
+    def _load(self) -> tuple[float, float]:
+        return SWITCH_LOADS.get(self.noun.text, (40.0, math.inf))
 
 
 @dataclass(slots=True)
@@ -111,12 +163,40 @@ class Fan(OnOff):
 
     domain: ClassVar[str] = "fan"
 
+    def power_w(self) -> float:
+        return FAN_W if self.is_on else 0.0
+
 
 @dataclass(slots=True)
 class MediaPlayer(OnOff):
-    """A television, radio or speaker."""
+    """A television, radio or speaker.
 
+    Attributes:
+        volume: percent, or None where it cannot be set from here.
+    """
+
+    volume: int | None = None
     domain: ClassVar[str] = "media_player"
+
+    def state_text(self, room: Room) -> str:
+        return f"on {self.volume}%" if self.is_on and self.volume is not None else self.word()
+
+    def said(self, room: Room | None = None) -> str:
+        return f"on at volume {self.volume}%" if self.is_on and self.volume is not None else self.word()
+
+    def commanded(self) -> tuple[Any, ...]:
+        return (True, self.volume) if self.is_on and self.volume is not None else (self.is_on,)
+
+    def attributes(self, room: Room) -> dict[str, Any]:
+        return {"on": self.is_on} | ({} if self.volume is None else {"volume": self.volume})
+
+    def power_w(self) -> float:
+        return MEDIA_W.get(self.noun.text, 10.0) if self.is_on else 0.0
+
+    def set_volume(self, volume: int) -> str:
+        """Set the volume in percent and switch on; returns the new state as tools report it."""
+        self.is_on, self.volume = True, volume
+        return self.said()
 
 
 @dataclass(slots=True)
@@ -138,6 +218,9 @@ class Light(OnOff):
 
     def attributes(self, room: Room) -> dict[str, Any]:
         return {"on": self.is_on, "brightness": self.brightness, "color": self.color or None}
+
+    def power_w(self) -> float:
+        return LIGHT_W.get(self.noun.text, 8.0) * self.brightness / 100 if self.is_on else 0.0
 
     def turn_on(self) -> str:
         """Switch on; returns the new state as tools report it."""
@@ -182,9 +265,18 @@ class Cover(Device):
     def commanded(self) -> tuple[Any, ...]:
         return (self.target,)
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float, room: Room, load: RoomLoad) -> float:
         reach = 100.0 * seconds / COVER_TRAVEL_S
-        self.position += max(-reach, min(reach, self.target - self.position))
+        way = max(-reach, min(reach, self.target - self.position))
+        self.position += way
+        if self.noun.head == "door":
+            load.opening_w_k += OPEN_GATE_W_K * self.position / 100.0
+        else:
+            load.sun_share = min(load.sun_share, 1 - COVER_SHADE * (1 - self.position / 100.0))
+        return COVER_MOTOR_W * abs(way) / 100.0 * COVER_TRAVEL_S  # The motor's heat stays in the outer wall.
+
+    def power_w(self) -> float:
+        return COVER_MOTOR_W if self.position != self.target else 0.0
 
     def attributes(self, room: Room) -> dict[str, Any]:
         return {"position": round(self.position), "target": self.target}
@@ -260,6 +352,15 @@ class Climate(Device):
         mode = "heat" if self.is_heating else "off"
         return {"mode": mode, "set_point_c": self.set_point_c, "temperature_c": round(room.temperature_c, 1)}
 
+    def advance(self, seconds: float, room: Room, load: RoomLoad) -> float:
+        self.add_set_point(load)
+        return 0.0  # The heat pump of the home draws for it.
+
+    def add_set_point(self, load: RoomLoad) -> None:
+        """Say what it heats its room to, if it is on."""
+        if self.is_heating:
+            load.heat_to_c.append(self.set_point_c)
+
     def turn_on(self) -> str:
         """Heat; returns the new state as tools report it."""
         self.is_heating = True
@@ -309,6 +410,11 @@ class BinarySensor(Device):
         if self.noun.measures == "motion":
             return "detected" if self.is_active else "clear"
         return "open" if self.is_active else "closed"
+
+    def advance(self, seconds: float, room: Room, load: RoomLoad) -> float:
+        if self.is_active:
+            load.opening_w_k += OPEN_W_K.get(self.noun.text, 0.0)
+        return 0.0
 
     def attributes(self, room: Room) -> dict[str, Any]:
         return {self.noun.measures: self.is_active}

@@ -6,8 +6,22 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from openmimo.environments.home.appliances import WaterHeater
 from openmimo.environments.home.devices import BinarySensor, Climate, Device
-from openmimo.environments.home.thermal import HeatAccount, Room, Weather, advance_rooms
+from openmimo.environments.home.people import Person, clock_text
+from openmimo.environments.home.thermal import (
+    STEP_S,
+    WINDOW_GAIN,
+    HeatAccount,
+    Room,
+    RoomLoad,
+    Weather,
+    cooling_efficiency,
+    heat_pump_w,
+    heating_efficiency,
+    step_rooms,
+)
+from openmimo.environments.sky import Sky
 
 __all__ = ["Home"]
 
@@ -25,8 +39,12 @@ class Home:
         clock_s: seconds since the first midnight.
         heat: totals for the heat balance.
         timers_s: clock times at which timers end.
-        vacuum: "docked" or "cleaning".
+        vacuum: "docked" or "cleaning", in a home whose robot is not listed.
         touched: names of devices that a tool has commanded since the home was made or copied.
+        sky: sun and clouds, or None for a home without windows to the sun. Day 0 of the clock is its day of the year.
+        people: who lives here, in listing order.
+        standby_w: what is drawn all the time by things that are not listed.
+        electric_j: electric energy that everything in the home has drawn so far.
     """
 
     devices: list[Device]
@@ -37,21 +55,25 @@ class Home:
     timers_s: list[float] = field(default_factory=list)
     vacuum: str = "docked"
     touched: set[str] = field(default_factory=set)
+    sky: Sky | None = None
+    people: list[Person] = field(default_factory=list)
+    standby_w: float = 0.0
+    electric_j: float = 0.0
 
     def copy(self) -> Home:
         """An independent home in the same state, with nothing touched yet."""
-        return Home(
-            [copy.copy(device) for device in self.devices],
-            {area: copy.copy(room) for area, room in self.rooms.items()},
-            self.weather,
-            self.clock_s,
-            copy.copy(self.heat),
-            list(self.timers_s),
-            self.vacuum,
-        )
+        other = copy.copy(self)
+        other.devices = [copy.copy(device) for device in self.devices]
+        other.rooms = {area: copy.copy(room) for area, room in self.rooms.items()}
+        other.heat = copy.copy(self.heat)
+        other.timers_s = list(self.timers_s)
+        other.touched = set()
+        return other
+
+    # ---- time
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: covers move, rooms warm or cool, timers end.
+        """Let time pass: covers move, machines run, rooms warm or cool, people come and go, timers end.
 
         Args:
             seconds: how long, not negative.
@@ -60,28 +82,79 @@ class Home:
         """
         if not 0 <= seconds <= WEEK_S:
             raise ValueError(f"seconds={seconds} must be 0 to {WEEK_S:g}: time moves forward, a week at most at once")
-        for device in self.devices:
-            device.advance(seconds)
-        set_points, open_windows = self._thermal_inputs()
-        advance_rooms(self.rooms, self.weather, self.clock_s, seconds, set_points, open_windows, self.heat)
-        self.clock_s += seconds
+        end_s = self.clock_s + seconds
+        while (left_s := end_s - self.clock_s) > 0:
+            step_s = min(STEP_S, left_s)
+            self._step(step_s)
+            self.clock_s = self.clock_s + step_s if step_s < left_s else end_s
+        for room in self.rooms.values():
+            if not room.capacity_j_k:
+                room.temperature_c = self.outside_c
         self.timers_s = [end_s for end_s in self.timers_s if end_s > self.clock_s]
 
-    def _thermal_inputs(self) -> tuple[dict[str, list[float]], dict[str, int]]:
-        set_points: dict[str, list[float]] = {}
-        open_windows: dict[str, int] = {}
+    def _step(self, step_s: float) -> None:
+        """One step of everything that has a rate."""
+        loads = {area: RoomLoad() for area in self.rooms}
+        self._live(step_s, loads)
+        used_j = self.standby_w * step_s
         for device in self.devices:
-            if isinstance(device, Climate) and device.is_heating:
-                set_points.setdefault(device.area, []).append(device.set_point_c)
-            elif isinstance(device, BinarySensor) and device.is_active and device.noun.head in ("window", "skylight"):
-                open_windows[device.area] = open_windows.get(device.area, 0) + 1
-        return set_points, open_windows
+            used_j += device.advance(step_s, self.rooms[device.area], loads[device.area])
+        self._shine(step_s, loads)
+        outside_c, heat = self.outside_c, self.heat
+        heated_j, cooled_j = heat.heated_j, heat.cooled_j
+        step_rooms(self.rooms, loads, outside_c, step_s, heat)
+        used_j += (heat.heated_j - heated_j) / heating_efficiency(outside_c)
+        used_j += (heat.cooled_j - cooled_j) / cooling_efficiency(outside_c)
+        self.electric_j += used_j
+
+    def _live(self, step_s: float, loads: dict[str, RoomLoad]) -> None:
+        """People warm rooms, use hot water and are seen by motion sensors."""
+        if not self.people:
+            return
+        stays = [person.now(self.clock_s)[0] for person in self.people]
+        for stay in stays:
+            if stay.place in loads:
+                loads[stay.place].gains_j += stay.heat_w * step_s
+        awake = {stay.place for stay in stays if stay.doing == "awake"}
+        flow_l_s = sum(person.hot_water_l_s(self.clock_s) for person in self.people)
+        for device in self.devices:
+            if isinstance(device, BinarySensor) and device.noun.measures == "motion":
+                device.is_active = device.area in awake
+            elif isinstance(device, WaterHeater):
+                device.flow_l_s, flow_l_s = flow_l_s, 0.0  # The first tank feeds all taps.
+
+    def _shine(self, step_s: float, loads: dict[str, RoomLoad]) -> None:
+        """The sun comes through the windows, less what covers keep out."""
+        if self.sky is None:
+            return
+        sunlight = self.sky.sunlight(self.clock_s)
+        if sunlight.elevation_deg <= 0:
+            return
+        for area, room in self.rooms.items():
+            if room.window_m2:
+                load = loads[area]
+                sun_w = WINDOW_GAIN * room.window_m2 * sunlight.on_plane(90.0, room.window_azimuth_deg)
+                load.gains_j += load.sun_share * sun_w * step_s
+
+    def power_w(self) -> float:
+        """Electric power that everything in the home draws now."""
+        loads = {area: RoomLoad() for area in self.rooms}
+        power_w = self.standby_w
+        for device in self.devices:
+            power_w += device.power_w()
+            if isinstance(device, Climate):
+                device.add_set_point(loads[device.area])
+        for area, load in loads.items():
+            heating_w, cooling_w = heat_pump_w(self.rooms[area], load)
+            power_w += heating_w / heating_efficiency(self.outside_c) + cooling_w / cooling_efficiency(self.outside_c)
+        return power_w
+
+    # ---- what is shown
 
     @property
     def clock(self) -> str:
         """Time of day as HH:MM."""
-        minutes = int(self.clock_s // 60) % 1440
-        return f"{minutes // 60:02d}:{minutes % 60:02d}"
+        return clock_text(self.clock_s)
 
     @property
     def outside_c(self) -> float:
@@ -112,8 +185,9 @@ class Home:
         return f"{alias}{device.name}, {device.state_text(self.rooms[device.area])}"
 
     def listing(self) -> str:
-        """Time, outside temperature and one row per device."""
-        rows = "\n".join(f"- {self.row(device)}" for device in self.devices)
+        """Time, outside temperature and one row per device, then one per person."""
+        lines = [self.row(device) for device in self.devices] + [person.row(self.clock_s) for person in self.people]
+        rows = "\n".join(f"- {line}" for line in lines)
         return f"It is {self.clock}, {round(self.outside_c)} °C outside.\n{rows}"
 
     def system_content(self) -> str:
@@ -141,6 +215,8 @@ class Home:
             "devices": [self._device_state(device) for device in self.devices],
             "timers_s": list(self.timers_s),
             "vacuum": self.vacuum,
+            "people": {person.name: person.row(self.clock_s) for person in self.people},
+            "power_w": round(self.power_w(), 1),
         }
 
     def _device_state(self, device: Device) -> dict[str, Any]:
