@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from openmimo.environments.home.devices import Device, make_device
+from openmimo.environments.home.living import move_in, sample_machines
 from openmimo.environments.home.thermal import Room, Weather
 from openmimo.environments.home.words import (
     ADJECTIVES,
@@ -48,15 +49,16 @@ def split_of(devices: Iterable[Device]) -> Split:
     return "eval" if zlib.crc32(text.encode()) % 100 < EVAL_PERCENT else "train"
 
 
-def sample_home(rng: random.Random, num_devices: int, split: Split = "train") -> Home:
+def sample_home(rng: random.Random, num_devices: int, split: Split = "train", is_lived_in: bool = False) -> Home:
     """Draw a home of the given split.
 
     Args:
         rng: source of all randomness.
         num_devices: 3 to 14.
         split: training homes also avoid the held-out "area noun" names.
+        is_lived_in: adds one to six machines, people with calendars, volumes, windows to the sun and a season.
     Returns:
-        A home at rest: no cover moves, nothing has been touched.
+        A home in which nothing has been touched; at rest unless it is lived in.
     Raises:
         ValueError: num_devices or split is out of range.
     """
@@ -66,8 +68,11 @@ def sample_home(rng: random.Random, num_devices: int, split: Split = "train") ->
         raise ValueError(f"split={split!r} must be 'train' or 'eval'")
     while True:
         devices = _sample_devices(rng, num_devices, split)
+        if is_lived_in:
+            devices += sample_machines(rng, devices, split)
         if split_of(devices) == split:
-            return _furnish(rng, devices)
+            home = _furnish(rng, devices)
+            return move_in(rng, home) if is_lived_in else home
 
 
 def _sample_devices(rng: random.Random, num_devices: int, split: Split) -> list[Device]:
@@ -166,7 +171,7 @@ def _sample_state(rng: random.Random, device: Device) -> dict[str, Any]:
             return {"is_heating": rng.random() < 0.7, "set_point_c": float(rng.randint(15, 25))}
         case "binary_sensor":
             return {"is_active": is_on}
-        case "sensor":
+        case "sensor" | "appliance" | "water_heater" | "vacuum":
             return {}
         case _:
             return {"is_on": is_on}

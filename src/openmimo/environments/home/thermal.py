@@ -50,6 +50,7 @@ class Room:
         vapour_pa: water vapour pressure of the air, constant.
         window_m2: glass that the sun comes through.
         window_azimuth_deg: where it faces, clockwise from north.
+        kept_c: what a heating circuit that is not listed keeps it at, or None without one.
     """
 
     temperature_c: float
@@ -61,6 +62,7 @@ class Room:
     vapour_pa: float = 1100.0
     window_m2: float = 0.0
     window_azimuth_deg: float = 180.0
+    kept_c: float | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +82,11 @@ class RoomLoad:
     gains_j: float = 0.0
     opening_w_k: float = 0.0
     sun_share: float = 1.0
+
+    @classmethod
+    def of(cls, room: Room) -> RoomLoad:
+        """What works on a room before any device does."""
+        return cls() if room.kept_c is None else cls([room.kept_c])
 
 
 NO_LOAD = RoomLoad()

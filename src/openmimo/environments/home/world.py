@@ -8,7 +8,7 @@ from typing import Any
 
 from openmimo.environments.home.appliances import WaterHeater
 from openmimo.environments.home.devices import BinarySensor, Climate, Device
-from openmimo.environments.home.people import Person, clock_text
+from openmimo.environments.home.people import AWAY, Person, clock_text
 from openmimo.environments.home.thermal import (
     STEP_S,
     WINDOW_GAIN,
@@ -26,6 +26,7 @@ from openmimo.environments.sky import Sky
 __all__ = ["Home"]
 
 WEEK_S = 7 * 86400.0
+AIRING_C, AIRING_W_K = 25.0, 60.0
 
 
 @dataclass(slots=True)
@@ -94,7 +95,7 @@ class Home:
 
     def _step(self, step_s: float) -> None:
         """One step of everything that has a rate."""
-        loads = {area: RoomLoad() for area in self.rooms}
+        loads = {area: RoomLoad.of(room) for area, room in self.rooms.items()}
         self._live(step_s, loads)
         used_j = self.standby_w * step_s
         for device in self.devices:
@@ -108,13 +109,14 @@ class Home:
         self.electric_j += used_j
 
     def _live(self, step_s: float, loads: dict[str, RoomLoad]) -> None:
-        """People warm rooms, use hot water and are seen by motion sensors."""
+        """People warm rooms, air them when it is hot, use hot water and are seen by motion sensors."""
         if not self.people:
             return
         stays = [person.now(self.clock_s)[0] for person in self.people]
         for stay in stays:
             if stay.place in loads:
                 loads[stay.place].gains_j += stay.heat_w * step_s
+        self._air({stay.place for stay in stays}, loads)
         awake = {stay.place for stay in stays if stay.doing == "awake"}
         flow_l_s = sum(person.hot_water_l_s(self.clock_s) for person in self.people)
         for device in self.devices:
@@ -122,6 +124,14 @@ class Home:
                 device.is_active = device.area in awake
             elif isinstance(device, WaterHeater):
                 device.flow_l_s, flow_l_s = flow_l_s, 0.0  # The first tank feeds all taps.
+
+    def _air(self, places: set[str], loads: dict[str, RoomLoad]) -> None:
+        """While somebody is at home, windows are tilted where it is too hot and the outside is cooler."""
+        if places <= {AWAY}:
+            return
+        for area, room in self.rooms.items():
+            if room.temperature_c > max(AIRING_C, self.outside_c):
+                loads[area].opening_w_k += AIRING_W_K * min(1.0, room.temperature_c - AIRING_C)
 
     def _shine(self, step_s: float, loads: dict[str, RoomLoad]) -> None:
         """The sun comes through the windows, less what covers keep out."""
@@ -138,7 +148,7 @@ class Home:
 
     def power_w(self) -> float:
         """Electric power that everything in the home draws now."""
-        loads = {area: RoomLoad() for area in self.rooms}
+        loads = {area: RoomLoad.of(room) for area, room in self.rooms.items()}
         power_w = self.standby_w
         for device in self.devices:
             power_w += device.power_w()
