@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "OpenMiMoError",
     "RequestError",
+    "SandboxError",
     "StorageError",
     "TrainingError",
 ]
@@ -61,3 +62,7 @@ class StorageError(TrainingError, CapacityError):
 
 class DataError(OpenMiMoError, ValueError):
     """A line of training data cannot be used."""
+
+
+class SandboxError(OpenMiMoError, RuntimeError):
+    """This system cannot isolate an untrusted program, or the sandbox broke; the program was not run outside it."""

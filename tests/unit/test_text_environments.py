@@ -14,7 +14,7 @@ from openmimo.environments.maths.working import calculate, work_out
 from openmimo.environments.phrasing import fill, split_families
 from openmimo.environments.text import TextEnvironment, TextTask
 
-NAMES = ("maths", "recall")
+NAMES = ("maths", "programs", "recall")
 
 
 @pytest.fixture(params=NAMES)

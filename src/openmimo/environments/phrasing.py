@@ -67,4 +67,5 @@ def fill(rng: random.Random, pattern: str, slots: Mapping[str, object]) -> str:
         the text.
     """
     text = _TOKEN.sub(lambda m: str(slots[m[2]]) if m[2] else rng.choice(m[1].split("|")), pattern)
-    return text[0].upper() + text[1:] if rng.random() < 0.5 else text
+    # A single letter may be a name, as in "f(x)".
+    return text[0].upper() + text[1:] if rng.random() < 0.5 and text[1:2].isalpha() else text
