@@ -1,4 +1,4 @@
-"""The `openmimo` program: serve, chat, generate, show, bench, doctor, eval, quantize."""
+"""The `openmimo` program: serve, chat, generate, show, bench, doctor, eval, world, quantize."""
 
 import argparse
 import json
@@ -48,7 +48,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="openmimo", description="A small MiMo of your own: serve it, talk to it, look inside it, measure it."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_serve, _add_chat, _add_generate, _add_show, _add_bench, _add_doctor, _add_eval, _add_quantize):
+    for add in (
+        _add_serve,
+        _add_chat,
+        _add_generate,
+        _add_show,
+        _add_bench,
+        _add_doctor,
+        _add_eval,
+        _add_world,
+        _add_quantize,
+    ):
         add(commands)
     return parser
 
@@ -115,6 +125,26 @@ def _add_eval(commands: Any) -> None:
     parser.add_argument("--wrong", type=int, default=0, metavar="N", help="also print N failed episodes of each kind")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_eval)
+
+
+def _add_world(commands: Any) -> None:
+    parser = commands.add_parser("world", help="the simulated world: run a day, play an episode, replay a log")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    day = actions.add_parser("day", help="let a home, its people, car and energy run for a day, and print it")
+    day.add_argument("--seed", type=int, default=0, help="which world (default %(default)s)")
+    day.add_argument("--json", action="store_true", help="print JSON")
+    day.set_defaults(run=_world_day)
+    play = actions.add_parser("play", help="play an episode by hand: see the prompt, type calls or an answer")
+    play.add_argument("environment", nargs="?", default="home", help="which environment (default %(default)s)")
+    play.add_argument("--split", choices=("train", "eval"), default="eval", help="default %(default)s")
+    play.add_argument("--seed", type=int, default=0, help="which task (default %(default)s)")
+    play.add_argument("--log", metavar="FILE", help="append the episode to this log")
+    play.add_argument("--json", action="store_true", help="print nothing but the finished episode, as JSON")
+    play.set_defaults(run=_world_play)
+    again = actions.add_parser("replay", help="show logged episodes and play them again; 1 if anything differs")
+    again.add_argument("file", help="log of episodes")
+    again.add_argument("--json", action="store_true", help="one JSON line for each episode")
+    again.set_defaults(run=_world_replay)
 
 
 def _add_quantize(commands: Any) -> None:
@@ -260,6 +290,25 @@ def _print_wrong(board: "Scoreboard", limit: int) -> None:
                 print(f"\n[{name} / {kind}] {played.task.request}")
                 print("  wanted:", *gold, sep="\n    ")
                 print("  wrote:", *played.replies, sep="\n    ")
+
+
+def _world_day(args: argparse.Namespace) -> None:
+    from openmimo.play import day_as_data, format_day
+
+    day = day_as_data(args.seed)
+    print(json.dumps(day, ensure_ascii=False) if args.json else format_day(day))
+
+
+def _world_play(args: argparse.Namespace) -> None:
+    from openmimo.play import play_by_hand
+
+    play_by_hand(args.environment, args.split, args.seed, Path(args.log) if args.log else None, args.json)
+
+
+def _world_replay(args: argparse.Namespace) -> int:
+    from openmimo.play import replay_log
+
+    return int(not replay_log(Path(args.file), args.json))
 
 
 def _quantize(args: argparse.Namespace) -> None:

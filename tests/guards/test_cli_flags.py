@@ -15,10 +15,13 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return dict(actions[0].choices)
 
 
-def lines() -> Iterator[str]:
-    for command, parser in subcommands(_parser()).items():
+def lines(program: argparse.ArgumentParser, above: str = "") -> Iterator[str]:
+    for name, parser in subcommands(program).items():
+        command = f"{above}{name}"
         for action in parser._actions:
-            if not isinstance(action, argparse._HelpAction):
+            if isinstance(action, argparse._SubParsersAction):
+                yield from lines(parser, f"{command} ")
+            elif not isinstance(action, argparse._HelpAction):
                 names = " ".join(action.option_strings) or action.dest.upper()
                 choices = f" {{{','.join(map(str, action.choices))}}}" if action.choices else ""
                 default = "" if action.default is None or action.default is False else f" = {action.default}"
@@ -26,5 +29,5 @@ def lines() -> Iterator[str]:
 
 
 def test_the_options_are_the_pinned_ones():
-    now = "\n".join(lines()) + "\n"
+    now = "\n".join(lines(_parser())) + "\n"
     assert now == PINNED.read_text(encoding="utf-8"), f"if the change is meant, {PINNED.name} must become:\n{now}"

@@ -17,7 +17,20 @@ LAYERS = (
     | {"tokenizer", "messages", "reply", "chat", "batch"},
     {"_native", "native", "model"},
     {"engine", "environments"},
-    {"agent", "bench", "doctor", "evals", "loading", "quantize", "server", "show", "terminal", "train"},
+    {
+        "agent",
+        "bench",
+        "doctor",
+        "episodes",
+        "evals",
+        "loading",
+        "play",
+        "quantize",
+        "server",
+        "show",
+        "terminal",
+        "train",
+    },
     {"__init__", "__main__", "cli"},
 )
 """A module may import from its own layer and from the ones before it."""
