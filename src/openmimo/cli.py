@@ -1,4 +1,4 @@
-"""The `openmimo` program: serve, chat, generate, show, bench, doctor, eval, world, quantize."""
+"""The `openmimo` program: serve, chat, generate, show, bench, doctor, eval, world, quantize, train."""
 
 import argparse
 import json
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openmimo.errors import CapacityError, CheckpointError, ConfigError, OpenMiMoError, RequestError
+from openmimo.errors import CapacityError, CheckpointError, ConfigError, DataError, OpenMiMoError, RequestError
 
 if TYPE_CHECKING:
     from openmimo.evals import Scoreboard
 
 __all__ = ["main"]
 
-EXIT_CODES = {CheckpointError: 3, ConfigError: 2, RequestError: 2, CapacityError: 4}
+EXIT_CODES = {CheckpointError: 3, ConfigError: 2, RequestError: 2, DataError: 2, CapacityError: 4}
 """Exit code of each kind of error, the first that fits; any other openmimo error ends in 1."""
 
 
@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: words after the program's name; None takes the process's own.
     Returns:
-        exit code: 0 done, 2 a bad setting or request, 3 a bad checkpoint, 4 no room, 1 anything else of ours, and what
-        a shell says of the signals: 130 interrupted, 141 nobody reads the output any more.
+        exit code: 0 done, 2 a bad setting, request or line of data, 3 a bad checkpoint, 4 no room, 1 anything else of
+        ours, and what a shell says of the signals: 130 interrupted, 141 nobody reads the output any more.
     """
     args = _parser().parse_args(argv)
     try:
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_eval,
         _add_world,
         _add_quantize,
+        _add_train,
     ):
         add(commands)
     return parser
@@ -154,6 +155,20 @@ def _add_quantize(commands: Any) -> None:
     parser.add_argument("--weights", choices=("q8", "q4"), default="q8", help="bits of a weight (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_quantize)
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser("train", help="pre-train or fine-tune a model, or plot a run")
+    parser.add_argument("stage", choices=("pretrain", "sft", "report"), help="what to do")
+    parser.add_argument("target", help="a recipe (.py); for sft also a checkpoint folder; for report a run folder")
+    parser.add_argument("--data", help="JSONL file of conversations, to fine-tune a checkpoint folder on")
+    parser.add_argument("--out", help="folder of the run (default: runs/ and the target's name)")
+    parser.add_argument("--steps", type=int, help="optimiser steps (default: what the recipe says, or three epochs)")
+    parser.add_argument("--lr", type=float, help="peak learning rate, with --data (default 3e-4)")
+    parser.add_argument("--bad-lines", choices=("stop", "skip"), help="with --data: unusable lines (default stop)")
+    parser.add_argument("--allow-changes", action="store_true", help="resume although settings differ from the saved")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON at the end")
+    parser.set_defaults(run=_train)
 
 
 def _engine_options(parser: argparse.ArgumentParser) -> None:
@@ -320,3 +335,30 @@ def _quantize(args: argparse.Namespace) -> None:
         raise OpenMiMoError(f"{args.target} was not written, nothing is left of it: {error}") from error
     line = f"{args.target}: {sizes['to_bytes'] / 1e6:,.1f} MB of weights, from {sizes['from_bytes'] / 1e6:,.1f} MB"
     print(json.dumps({"target": args.target, "weights": args.weights, **sizes}) if args.json else line)
+
+
+def _train(args: argparse.Namespace) -> None:
+    _require_torch()
+    from openmimo.train.command import TrainRequest, run_command
+
+    summary = run_command(
+        TrainRequest(
+            args.stage,
+            Path(args.target),
+            Path(args.data) if args.data else None,
+            Path(args.out) if args.out else None,
+            args.steps,
+            args.lr,
+            args.bad_lines,
+            args.allow_changes,
+        )
+    )
+    if summary is not None:
+        print(json.dumps(summary) if args.json else summary["checkpoint"] or summary["report"])
+
+
+def _require_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ConfigError("training needs torch, which is not installed: pip install 'openmimo[train]'")

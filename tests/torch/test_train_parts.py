@@ -8,8 +8,8 @@ from openmimo.errors import ConfigError, TrainingError
 from openmimo.model.model import new_model
 from openmimo.model.moe import Router, balance_bias
 from openmimo.train.data import Branch, fill_rows, pack_documents
-from openmimo.train.health import LoadWatch, expert_shares, num_zeros
 from openmimo.train.heads import copy_mtp_head
+from openmimo.train.health import LoadWatch, expert_shares, num_zeros
 from openmimo.train.lock import hold_folder
 from openmimo.train.loss import LossWeights, compute_losses
 from openmimo.train.optim import OptimConfig, make_optimizers

@@ -19,7 +19,8 @@ def process_group() -> Iterator[bool]:
         True on the process that talks to people, which is the only one without torchrun.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world))
+    if world > 1 or "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it to 1, whatever the machine has
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world))
     if world == 1 or dist.is_initialized():
         yield rank_and_world()[0] == 0
         return
