@@ -307,7 +307,7 @@ def ship(out: Path, result: Path) -> None:
     quantize_folder(result, target)
     with openmimo.load(target, mtp=3) as engine:
         board = score_homes(engine, count=600, seed=0)
-    (target / "scores.json").write_text(json.dumps(board.as_data(), indent=1), encoding="utf-8")
+    (target / "scores.json").write_text(json.dumps({"home": board.as_data()}, indent=1), encoding="utf-8")
     card = Path(__file__).with_name("nano_card.md").read_text(encoding="utf-8")
     size = sum(path.stat().st_size for path in target.iterdir())
     fields = {"table": format_scores(board), "curve": learning_curve(out / "trunk"), "megabytes": f"{size / 1e6:.1f}"}

@@ -119,9 +119,13 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _add_eval(commands: Any) -> None:
-    parser = commands.add_parser("eval", help="score a model on held-out homes and phrasings")
-    _engine_options(parser)
-    parser.add_argument("--count", type=int, default=400, help="tasks of each set (default %(default)s)")
+    parser = commands.add_parser("eval", help="score a model on held-out problems and phrasings")
+    _engine_options(parser, mtp="all")
+    parser.add_argument(
+        "--suite", metavar="NAMES", help="home,car,energy,maths,programs,recall (default: all there are)"
+    )
+    parser.add_argument("--n", type=int, default=200, help="tasks of each set (default %(default)s)")
+    parser.add_argument("--samples", type=int, default=1, help="attempts at temperature 1; 0: greedy only (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="which tasks are drawn (default %(default)s)")
     parser.add_argument("--wrong", type=int, default=0, metavar="N", help="also print N failed episodes of each kind")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -171,12 +175,12 @@ def _add_train(commands: Any) -> None:
     parser.set_defaults(run=_train)
 
 
-def _engine_options(parser: argparse.ArgumentParser) -> None:
+def _engine_options(parser: argparse.ArgumentParser, mtp: str = "auto") -> None:
     parser.add_argument("folder", nargs="?", help="checkpoint folder (default: the model in the package)")
     parser.add_argument("--weights", choices=("f32", "bf16", "q8", "q4"), help="weight format (default: as stored)")
     parser.add_argument("--kv", choices=("f32", "bf16", "int8"), help="cache format (default: as the weights ask)")
     parser.add_argument("--threads", type=int, help="worker threads (default: the cores this process may use)")
-    parser.add_argument("--mtp", default="auto", help="drafts a step: auto, off or 1..3 (default %(default)s)")
+    parser.add_argument("--mtp", default=mtp, help="drafts a step: auto, off, all or 1..3 (default %(default)s)")
 
 
 def _sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +201,10 @@ def _load(args: argparse.Namespace) -> Any:
     import openmimo
 
     mtp = int(args.mtp) if args.mtp.isdigit() else args.mtp
+    if mtp == "all":
+        from openmimo.checkpoint import Checkpoint, default_model_path
+
+        mtp = Checkpoint.open(args.folder or default_model_path()).config.num_mtp_layers or "off"
     return openmimo.load(args.folder, weights=args.weights, threads=args.threads, kv=args.kv, mtp=mtp)
 
 
@@ -289,22 +297,28 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _eval(args: argparse.Namespace) -> None:
-    from openmimo.evals import format_scores, score_homes
+    from openmimo.evals import format_scores, score_suite, suite_names
 
-    board = score_homes(_load(args), args.count, args.seed)
-    print(json.dumps(board.as_data()) if args.json else format_scores(board))
-    if args.wrong and not args.json:
-        _print_wrong(board, args.wrong)
+    suites = args.suite.split(",") if args.suite else suite_names()
+    boards = {}
+    with _load(args) as engine:
+        for suite in suites:
+            boards[suite] = score_suite(engine, suite, args.n, args.seed, args.samples)
+            if not args.json:
+                print(format_scores(boards[suite]), end="\n\n", flush=True)
+                _print_wrong(boards[suite], args.wrong)
+    if args.json:
+        print(json.dumps({suite: board.as_data() for suite, board in boards.items()}))
 
 
 def _print_wrong(board: "Scoreboard", limit: int) -> None:
-    for name, scores in board.cells.items():
-        for kind, cell in scores.items():
+    for name, column in board.columns.items():
+        for kind, cell in column.scores.items():
             for played in cell.wrong[:limit] if kind != "all" else ():
                 gold = (message for message in played.task.gold if message.role == "assistant")
-                print(f"\n[{name} / {kind}] {played.task.request}")
+                print(f"[{name} / {kind}] {played.task.request}")
                 print("  wanted:", *gold, sep="\n    ")
-                print("  wrote:", *played.replies, sep="\n    ")
+                print("  wrote:", *played.replies, sep="\n    ", end="\n\n")
 
 
 def _world_day(args: argparse.Namespace) -> None:

@@ -62,13 +62,14 @@ class Environment(Protocol):
 
     name: str
 
-    def tasks(self, split: Split, seed: int, count: int) -> Iterator[Any]:
+    def tasks(self, split: Split, seed: int, count: int, phrasings: Split | None = None) -> Iterator[Any]:
         """Draw tasks; the same split and seed give the same ones.
 
         Args:
             split: "eval" has nothing in common with "train".
             seed: which tasks.
             count: how many.
+            phrasings: phrasings of another split than the problems; None takes the same.
         Returns:
             the tasks, one after another.
         """
