@@ -44,9 +44,9 @@ def test_motorway_driving_in_mild_air_takes_what_the_road_load_says():
 
 
 def test_a_cabin_loses_heat_as_the_exponential_says_however_the_time_is_cut():
-    whole = cabin_step_c(20.0, 0.0, 0.0, 0.0, 40.0, 2500.0)
+    whole = cabin_step_c(20.0, 0.0, 0.0, 0.0, 40.0, 5000.0)
     assert whole == pytest.approx(20 / math.e)
-    halves = cabin_step_c(cabin_step_c(20.0, 0.0, 0.0, 0.0, 40.0, 1250.0), 0.0, 0.0, 0.0, 40.0, 1250.0)
+    halves = cabin_step_c(cabin_step_c(20.0, 0.0, 0.0, 0.0, 40.0, 2500.0), 0.0, 0.0, 0.0, 40.0, 2500.0)
     assert halves == pytest.approx(whole)
 
 
@@ -68,7 +68,7 @@ def test_the_climate_control_starts_by_itself_at_its_time():
     car = small_car(cabin_c=0.0, warm_at_s=3600.0)
     car.advance(3540, 0.0, 0.0)
     assert (car.climate_on, car.cabin_c) == (False, pytest.approx(0.0))
-    car.advance(1200, 3540.0, 0.0)
+    car.advance(1800, 3540.0, 0.0)
     assert (car.climate_on, car.warm_at_s, car.cabin_c > 15) == (True, None, True)
 
 

@@ -1,6 +1,7 @@
 """Worlds with tasks and verifiers, for training and evaluation."""
 
 from openmimo.environments.base import Environment, Episode, Split, Task, environment_names, make_environment, register
+from openmimo.environments.car import CarEnvironment
 from openmimo.environments.home import HomeEnvironment
 from openmimo.environments.maths import MathsEnvironment
 from openmimo.environments.programs import ProgramsEnvironment
@@ -12,3 +13,4 @@ register("home", HomeEnvironment)
 register("maths", MathsEnvironment)
 register("programs", ProgramsEnvironment)
 register("recall", RecallEnvironment)
+register("car", CarEnvironment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["battery_limit_kw", "cabin_step_c", "heat_pump_cop", "kwh_per_km", "open_window_w_k"]
+__all__ = ["TAPER_SHARE", "battery_limit_kw", "cabin_step_c", "heat_pump_cop", "kwh_per_km", "open_window_w_k"]
 
 MASS_KG = 1900.0
 DRAG_AREA_M2 = 0.62
@@ -12,7 +12,7 @@ ROLLING = 0.010
 DRIVE_EFFICIENCY = 0.85
 AUXILIARY_KW = 0.4
 TAPER_SHARE = 0.2
-CABIN_J_K = 1.0e5
+CABIN_J_K = 2.0e5
 CABIN_LOSS_W_K = 40.0
 CABIN_SUN_M2 = 0.8
 WINDOW_LOSS_W_K = 60.0

@@ -76,20 +76,23 @@ class Roads:
         return max(1, round(60 * self.km(start, end) / self.speed_kmh(start, end)))
 
 
-def sample_roads(rng: random.Random, names: list[str], chargers: list[str], home_charger_kw: float = 11.0) -> Roads:
+def sample_roads(
+    rng: random.Random, names: list[str], chargers: list[str], nearest_km: float = 2.0, home_charger_kw: float = 11.0
+) -> Roads:
     """Draw a map.
 
     Args:
         rng: source of randomness.
         names: places to drive to, without "home".
         chargers: public charging points.
+        nearest_km: how near places may be.
         home_charger_kw: what the charger at home gives.
     Returns:
-        A map with home at the origin and everything else 2 to 200 km away, near and far alike.
+        A map with home at the origin and everything else up to 200 km away, near and far alike.
     """
     places = {"home": Place("home", 0.0, 0.0, home_charger_kw)}
     for name in names:
-        places[name] = Place(name, *_somewhere(rng, 2, 200))
+        places[name] = Place(name, *_somewhere(rng, nearest_km, 200))
     for name in chargers:
         places[name] = Place(name, *_somewhere(rng, 15, 150), rng.choice((50.0, 100.0, 150.0)), rng.randint(29, 79))
     return Roads(places)

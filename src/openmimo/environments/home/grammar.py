@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from openmimo.environments.home.families import DRESSING, FAMILIES, Generations
 
-__all__ = ["Family", "families_of", "fill", "sample_family", "say"]
+__all__ = ["Family", "families_of", "fill", "sample_family", "say", "split_tables"]
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 2
@@ -79,7 +79,18 @@ def _slots_of(family: Family) -> set[str]:
     return {part for part in family.parts if isinstance(part, str)}
 
 
-_FAMILIES = {intent: _split(intent, generations) for intent, generations in FAMILIES.items()}
+def split_tables(tables: Mapping[str, Generations]) -> dict[str, dict[str, list[Family]]]:
+    """Hold some families of every intent out for evaluation.
+
+    Args:
+        tables: families by intent, as `read_tables` gives them.
+    Returns:
+        For each intent its families by split, "train" and "eval".
+    """
+    return {intent: _split(intent, generations) for intent, generations in tables.items()}
+
+
+_FAMILIES = split_tables(FAMILIES)
 
 
 def families_of(intent: str, split: str) -> list[Family]:

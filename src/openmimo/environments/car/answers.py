@@ -1,0 +1,140 @@
+"""The sentences of a right answer about a car, and what any other wording must hold."""
+
+from __future__ import annotations
+
+import re
+
+from openmimo.environments.home.answers import Answer
+
+__all__ = [
+    "ask_first", "cannot_find", "driving_answer", "leave_it", "no_tool", "number_answer", "reach_answer",
+    "too_far_answer", "where_answer", "yes_no",
+]  # fmt: skip
+
+_DENIAL = r"no|not|cannot|can't|don't|doesn't|isn't|unknown"
+
+
+def number_answer(text: str, value: int) -> Answer:
+    """A sentence whose only number is the answer.
+
+    Args:
+        text: the sentence.
+        value: the number.
+    Returns:
+        The answer; a reply with other numbers beside it is wrong.
+    """
+    return Answer(text, (rf"(?<![-\d.]){value}" if value >= 0 else rf"{value}",), (rf"(?!{value}(?!\d))-?\d+",))
+
+
+def yes_no(is_yes: bool, what: str, yes: str, no: str) -> Answer:
+    """Confirm or deny.
+
+    Args:
+        is_yes: which it is.
+        what: subject and verb, "the doors are".
+        yes: the state that was asked for.
+        no: its opposite.
+    Returns:
+        Such as "Yes, the doors are locked."
+    """
+    word, right, wrong = ("Yes", yes, no) if is_yes else ("No", no, yes)
+    forbidden = ("no",) if is_yes else ("yes",)
+    return Answer(
+        f"{word}, {what} {right}.",
+        (rf"\A\W*{word}",),
+        (*forbidden, *(() if right in wrong or wrong in right else (wrong,))),
+    )
+
+
+def where_answer(text: str, place: str) -> Answer:
+    """Where the car is.
+
+    Args:
+        text: the sentence.
+        place: what it must name.
+    Returns:
+        The answer.
+    """
+    return Answer(text, (re.escape(place),))
+
+
+def cannot_find(mention: str) -> Answer:
+    """The car has no such part, the map no such place, the phone no such contact.
+
+    Args:
+        mention: as the request says it.
+    Returns:
+        "I cannot find the sunroof."
+    """
+    return Answer(f"I cannot find {mention}.", (_DENIAL, re.escape(mention.rsplit(" ", 1)[-1])), ("tool",))
+
+
+def no_tool() -> Answer:
+    """The tool for it is not on offer.
+
+    Returns:
+        "I have no tool for that."
+    """
+    return Answer("I have no tool for that.", (_DENIAL, r"tools?|able|support\w*|do that"), ("find", "there is no"))
+
+
+def driving_answer() -> Answer:
+    """Not on the road.
+
+    Returns:
+        "I cannot do that while driving."
+    """
+    return Answer("I cannot do that while driving.", (_DENIAL, r"driv\w+|road|moving|on the move|parked?"))
+
+
+def ask_first(what: str) -> Answer:
+    """Ask for a yes before something dangerous.
+
+    Args:
+        what: "unlock the doors" or "open the trunk".
+    Returns:
+        "Shall I unlock the doors?"
+    """
+    verb, _, thing = what.partition(" the ")
+    return Answer(f"Shall I {what}?", (verb, f"{thing}|car", r"shall|should|sure|want|confirm|may|really"), ("cannot",))
+
+
+def leave_it(thing: str, state: str) -> Answer:
+    """Take a no for an answer.
+
+    Args:
+        thing: "doors" or "trunk".
+        state: what it stays.
+    Returns:
+        "All right, the doors stay locked."
+    """
+    verb = "stay" if thing.endswith("s") else "stays"
+    return Answer(f"All right, the {thing} {verb} {state}.", (r"all right|ok|okay|stays?|leave|not|fine|sure",))
+
+
+def reach_answer(place: str, need: int, has: int) -> Answer:
+    """Whether the battery is enough.
+
+    Args:
+        place: as people say it.
+        need: percent that the drive takes.
+        has: percent in the battery.
+    Returns:
+        "Yes, the lake takes 31% and the battery has 62%."
+    """
+    word, other = ("Yes", "no") if need <= has else ("No", "yes")
+    return Answer(f"{word}, {place} takes {need}% and the battery has {has}%.", (rf"\A\W*{word}",), (other,))
+
+
+def too_far_answer(place: str) -> Answer:
+    """The battery does not reach.
+
+    Args:
+        place: as people say it.
+    Returns:
+        "The battery is too low for the lake."
+    """
+    return Answer(
+        f"The battery is too low for {place}.",
+        (r"too (?:low|far|empty)|not enough|cannot|can't", r"battery|charge|far"),
+    )
