@@ -47,7 +47,7 @@ STRANGERS = (
 """Pairs that never import each other, whatever their layers."""
 
 MESSAGE_TYPES = {"Message", "ToolCall"}
-ENVIRONMENTS_MAY_USE = {*sys.stdlib_module_names, "numpy", "openmimo.environments", "openmimo.errors"}
+ENVIRONMENTS_MAY_USE = {*sys.stdlib_module_names, "numpy", "scipy", "openmimo.environments", "openmimo.errors"}
 TORCH = {"torch", "triton"}
 
 

@@ -23,7 +23,14 @@ class Goal(Protocol):
     """What a task wants."""
 
     def score(self, world: Any, last: Message) -> float:
-        """Judge the world as it stands and the last reply, 0.0 to 1.0."""
+        """Judge an attempt.
+
+        Args:
+            world: as the attempt left it.
+            last: the last reply.
+        Returns:
+            0.0 to 1.0.
+        """
         ...
 
 

@@ -91,7 +91,14 @@ def draw_draft(scene: Scene, kind: str) -> Draft | None:
 
 
 def say_percent(rng: random.Random, percent: int) -> str:
-    """Write a percentage: "40%", "40 percent"."""
+    """Write a percentage.
+
+    Args:
+        rng: source of randomness.
+        percent: the number.
+    Returns:
+        "40%" or "40 percent".
+    """
     return f"{percent}{rng.choice(('%', '%', ' percent'))}"
 
 
