@@ -32,7 +32,7 @@ from openmimo.chat import ChatFormat, Message
 from openmimo.checkpoint import Checkpoint, default_model_path, save_checkpoint
 from openmimo.config import parse_config
 from openmimo.environments.base import Split
-from openmimo.environments.home import Home, HomeTask, sample_dialog, sample_home, sample_tasks
+from openmimo.environments.home import Home, HomeTask, sample_home, sample_tasks
 from openmimo.evals import format_scores, score_homes
 from openmimo.model.model import MiMo, load_model, new_model, published_tensors
 from openmimo.quantize import quantize_folder
@@ -125,16 +125,11 @@ class HomeTrees:
         return pack(trees, control_id("<|endoftext|>"), 64, SLOTS)
 
     def tree(self, rng: random.Random, devices: int, homes: Split, phrasings: Split) -> tuple[Tree, list[HomeTask]]:
-        """A tree of BRANCHES requests about one new home, an eighth of the trees after an earlier exchange."""
+        """A tree of BRANCHES requests about one new home; some bring earlier turns of their own."""
         home = sample_home(rng, devices, homes)
-        history, offered = [], None
-        if rng.random() < 0.125:
-            dialog = sample_dialog(rng, home)
-            home, history = dialog.home, dialog.messages[1:-1]
-            offered = [tool["function"]["name"] for tool in dialog.tools]
-        tasks = sample_tasks(rng, home, BRANCHES, phrasings, offered, self.mix)
+        tasks = sample_tasks(rng, home, BRANCHES, phrasings, weights=self.mix)
         stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
-        branches = [self.branch(rng, history, task) for task in tasks]
+        branches = [self.branch(rng, task) for task in tasks]
         if homes == "train":
             branches += [self.drill(rng, home) for _ in range(DRILLS)]
         return Tree(stem, branches), tasks
@@ -148,9 +143,9 @@ class HomeTrees:
         told = "\n".join(home.quote(device, naming) for device in devices)
         return self.cut([Message("user", ", ".join(asked)), Message("assistant", told)])
 
-    def branch(self, rng: random.Random, history: Sequence[Message], task: HomeTask) -> Branch:
+    def branch(self, rng: random.Random, task: HomeTask) -> Branch:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
-        asked = [*history, task.messages[-1]]
+        asked = task.messages[1:]
         branch = self.cut([*asked, *(task.gold if rng.random() < 0.3 else task.gold[:1])])
         return branch if len(branch.ids) <= SLOTS[1] else self.cut([*asked, task.gold[0]])
 

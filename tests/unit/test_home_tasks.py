@@ -17,7 +17,7 @@ from openmimo.environments.home import (
     generate,
     grammar,
     mentions,
-    sample_dialog,
+    sample_group,
     sample_home,
     sample_task,
     sample_tasks,
@@ -29,6 +29,7 @@ from openmimo.environments.home.kinds import KINDS
 from openmimo.environments.home.words import is_held_out_pair
 
 ENVIRONMENT = HomeEnvironment()
+LOOKUPS = ("named", "alias", "state", "missing", "area", "pair", "ambiguous")
 
 
 def score(task: HomeTask, replies: tuple[Message, ...]) -> float:
@@ -86,7 +87,7 @@ def test_gold_reads_the_row_makes_the_call_and_says_the_result():
 
 
 def test_reasoning_quotes_a_row_from_where_the_request_matches_it_or_says_none():
-    for task in ENVIRONMENT.tasks("train", 7, 300):
+    for task in HomeEnvironment(weights=dict.fromkeys(LOOKUPS, 1.0)).tasks("train", 7, 300):
         rows = [row.removeprefix("- ") for row in task.system.split("\n")[1:]]
         quotes = task.gold[0].reasoning.split("\n")
         if task.kind == "missing":
@@ -182,7 +183,8 @@ def test_homes_and_arrangements_of_the_splits_are_apart():
     assert {split_of(task.home.devices) for task in train} == {"train"}
     assert {split_of(task.home.devices) for task in held_out} == {"eval"}
     assert not {task.family for task in train} & {task.family for task in held_out}
-    assert {task.intent for task in held_out} == {task.intent for task in train} == set(FAMILIES)
+    for tasks in (train, held_out):
+        assert len({task.intent for task in tasks}) > 0.8 * len(FAMILIES)
 
 
 def test_training_homes_never_use_a_held_out_area_and_noun_as_a_name():
@@ -212,7 +214,7 @@ def test_every_intent_keeps_families_to_learn_and_holds_some_out_in_known_words(
 def test_the_held_out_families_are_those_that_the_shipped_model_never_saw():
     # Another checksum means that families moved between the splits: train the default model anew before changing it.
     ids = sorted(family.id for intent in FAMILIES for family in families_of(intent, "eval"))
-    assert (len(ids), zlib.crc32("\n".join(ids).encode())) == (99, 0xF61751DE)
+    assert (len(ids), zlib.crc32("\n".join(ids).encode())) == (278, 0x1772BB28)
 
 
 def test_no_held_out_arrangement_can_be_said_with_a_training_family():
@@ -222,7 +224,7 @@ def test_no_held_out_arrangement_can_be_said_with_a_training_family():
 
 
 def _sayings(family: grammar.Family) -> set[str]:
-    forms = {"d": ("the X", "X", "my X"), "n": ("X",)}
+    forms = {"d": ("the X", "X", "my X"), "n": ("X",), "m": ("", "M"), "by": ("", "B")}
     options = [forms.get(part, (part,)) if isinstance(part, str) else part for part in family.parts]
     return {"".join(choice) for choice in product(*options)}
 
@@ -237,7 +239,8 @@ def test_every_word_of_held_out_requests_and_answers_occurs_in_training(monkeypa
         texts = (text for task in tasks for text in (task.system, task.request, *(m.content for m in task.gold)))
         return {word for text in texts for word in re.findall(r"[a-z]+(?:'(?!s)[a-z]+)?", text.lower())}
 
-    assert words("eval", 700) <= words("train", 2500)
+    taught = {word for intent in FAMILIES for family in families_of(intent, "train") for word in words_of(family)}
+    assert words("eval", 700) <= words("train", 6000) | taught
 
 
 def test_typos_stay_out_of_names_and_values():
@@ -274,22 +277,24 @@ def test_tasks_of_one_home_share_system_and_tools():
     assert all(task.tools == tasks[0].tools for task in tasks)
 
 
-def test_a_dialog_shows_the_earlier_exchange_and_the_listing_after_it():
-    rng = random.Random(8)
-    num_changed = 0
-    for _ in range(100):
-        home = sample_home(rng, 6)
-        before = home.state()
-        task = sample_dialog(rng, home)
+def test_a_followup_has_its_earlier_turns_and_only_the_latest_result_tells_how_the_device_is():
+    num_stale = 0
+    for task in tasks_of("followup", "train", 150):
         roles = [message.role for message in task.messages]
         assert roles[:3] == ["system", "user", "assistant"]
         assert roles[-2:] == ["assistant", "user"]
+        assert 2 <= roles.count("user") <= 3
         assert not any(message.reasoning for message in task.messages)
-        assert home.state() == before
-        num_changed += task.home.commanded() != home.commanded()
-        assert task.system == task.home.system_content()
-        assert score(task, task.gold) == 1.0
-    assert num_changed > 40
+        num_stale += task.system != task.home.system_content()
+    assert 20 < num_stale < 100
+
+
+def test_tasks_of_a_group_differ_only_after_the_system_message():
+    tasks = sample_group(random.Random(3), "eval", "train", 40)
+    assert {split_of(task.home.devices) for task in tasks} == {"eval"}
+    assert len({(task.messages[0], str(task.tools)) for task in tasks}) == 1
+    assert len({task.kind for task in tasks}) > 6
+    assert any(len(task.messages) > 2 for task in tasks)
 
 
 def test_a_home_without_such_a_task_says_so():
@@ -299,7 +304,8 @@ def test_a_home_without_such_a_task_says_so():
         sample_task(random.Random(0), home, "named")
     with pytest.raises(ValueError, match="choose from named, alias"):
         sample_task(random.Random(0), home, "named ones")
-    assert {task.kind for task in sample_tasks(random.Random(0), home, 20)} <= {"state", "missing", "area"}
+    possible = {"state", "missing", "area", "unsupported", "timer", "count"}
+    assert {task.kind for task in sample_tasks(random.Random(0), home, 20)} <= possible
 
 
 def test_home_is_registered():

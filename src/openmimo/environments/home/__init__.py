@@ -7,7 +7,7 @@ from openmimo.environments.home.live import LiveHome
 from openmimo.environments.home.tasks import (
     KIND_WEIGHTS,
     HomeTask,
-    sample_dialog,
+    sample_group,
     sample_offer,
     sample_task,
     sample_tasks,
@@ -26,7 +26,7 @@ __all__ = [
     "call_tool",
     "demo_home",
     "floor_plan",
-    "sample_dialog",
+    "sample_group",
     "sample_home",
     "sample_offer",
     "sample_task",

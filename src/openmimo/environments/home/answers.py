@@ -14,8 +14,15 @@ from openmimo.environments.home.world import Home
 __all__ = [
     "Answer",
     "after_tool",
+    "after_tools",
+    "confirm_answer",
+    "count_answer",
+    "error_answer",
+    "kept_answer",
     "missing_answer",
     "motion_answer",
+    "nothing_answer",
+    "scope_answer",
     "state_answer",
     "temperature_answer",
     "unsupported_answer",
@@ -106,7 +113,8 @@ def yes_no_answer(home: Home, device: Device, asked: str) -> Answer:
     """
     word = device.word()
     yes, no = ("yes", "no") if word == asked else ("no", "yes")
-    wrong = (no, _OPPOSITE[word], *_other_names(home, [device]), *_REFUSALS)
+    none_is = r"no (?!it|this|that|the)\w+ (?:is|are)"
+    wrong = (no, none_is, _OPPOSITE[word], *_other_names(home, [device]), *_REFUSALS)
     return Answer(f"{yes.capitalize()}, the {device.name} is {word}.", (rf"\A\W*{yes}",), wrong)
 
 
@@ -182,6 +190,18 @@ def unsupported_answer() -> Answer:
     )
 
 
+def scope_answer(home: Home) -> Answer:
+    """Say what the assistant is for, to a request that has nothing to do with a home.
+
+    Args:
+        home: the home.
+    Returns:
+        "I can only control this home."
+    """
+    required = (r"only|not|cannot|can't|unable", r"home|house|do that")
+    return Answer("I can only control this home.", required, ("find", "there is no", *_other_names(home, [])))
+
+
 def which_answer(home: Home, devices: Sequence[Device]) -> Answer:
     """Ask back.
 
@@ -196,6 +216,74 @@ def which_answer(home: Home, devices: Sequence[Device]) -> Answer:
     return Answer(text, (*(re.escape(name) for name in names), r"which|do you mean"), _other_names(home, devices))
 
 
+def nothing_answer(told: str, key: str) -> Answer:
+    """Say that nothing was done, because a condition does not hold.
+
+    Args:
+        told: how things are.
+        key: the word or number of it that any wording must hold.
+    Returns:
+        Such as "I did nothing: the office window is closed."
+    """
+    required = (r"nothing|not|n't|no|already|still|unchanged|left", re.escape(key))
+    return Answer(f"I did nothing: {told}.", required, (r"(?:cannot|can't|could not) find", "tools?", "which one"))
+
+
+def count_answer(home: Home, intent: str, nouns: tuple[str, str], asked: str, found: Sequence[Device]) -> Answer:
+    """Say how many or which of a sort are in a state.
+
+    Args:
+        home: the home.
+        intent: "count_how_many", "count_which" or "count_any".
+        nouns: the sort in the singular and in the plural.
+        asked: the state.
+        found: those in that state, in listing order.
+    Returns:
+        Such as "2 lights are on.", "The desk lamp and the led strip.", "Yes: the desk lamp." or "No light is on."
+    """
+    if not found:
+        return Answer(f"No {nouns[0]} is {asked}.", (r"no|none|not|n't|zero|0",), ("yes", *_other_names(home, [])))
+    number, names = len(found), [device.name for device in found]
+    if intent == "count_how_many":
+        noun, verb = (nouns[0], "is") if number == 1 else (nouns[1], "are")
+        words = ("one", "two", "three", "four")
+        wrong = [rf"{other}|{words[other - 1]}" for other in range(1, 5) if other != number]
+        return Answer(
+            f"{number} {noun} {verb} {asked}.", (rf"{number}|{words[number - 1]}",), (*wrong, "none", "which one")
+        )
+    listed = " and ".join(filter(None, (", ".join(f"the {name}" for name in names[:-1]), f"the {names[-1]}")))
+    required = tuple(re.escape(name) for name in names)
+    forbidden = (*_other_names(home, found), *_REFUSALS)
+    if intent == "count_any":
+        return Answer(f"Yes: {listed}.", (r"\A\W*yes",), forbidden)
+    return Answer(f"{listed[0].upper()}{listed[1:]}.", required, forbidden)
+
+
+def confirm_answer(device: Device) -> Answer:
+    """Ask before a lock is opened.
+
+    Args:
+        device: the lock.
+    Returns:
+        Such as "Shall I unlock the front door?"
+    """
+    return Answer(
+        f"Shall I unlock the {device.name}?", (re.escape(device.name), r"shall|should|sure|confirm\w*|want|may")
+    )
+
+
+def kept_answer(device: Device) -> Answer:
+    """Say that a lock stays as it is, because the user said no.
+
+    Args:
+        device: the lock.
+    Returns:
+        Such as "The front door stays locked."
+    """
+    required = (re.escape(device.name), r"locked|not|n't")
+    return Answer(f"The {device.name} stays locked.", required, ("unlocked", "which one", "find"))
+
+
 def error_answer(result: dict[str, Any]) -> Answer:
     """Say that a call failed.
 
@@ -204,9 +292,9 @@ def error_answer(result: dict[str, Any]) -> Answer:
     Returns:
         "That did not work: " and the error's message.
     """
-    return Answer(
-        after_tool(result), (r"not|cannot|can't|must|invalid|no|only|failed|error",), ("tools?", "find", "there is no")
-    )
+    told = r"(?:is|are|stays) (?:on|off|open|closed|locked|unlocked)"
+    forbidden = ("tools?", "find", "there is no", "control", "which one", "nothing", told)
+    return Answer(after_tool(result), (r"not|cannot|can't|must|invalid|no|only|failed|error",), forbidden)
 
 
 def _other_areas(home: Home, device: Device) -> tuple[str, ...]:

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.base import Split
 from openmimo.environments.home.generate import MAX_DEVICES, sample_home
-from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, sample_task
+from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, look, sample_task
 from openmimo.environments.home.tools import call_tool, render_result
 
 __all__ = ["HomeEnvironment", "HomeEpisode"]
 
 MAX_ROUNDS = 4
 MAX_CALLS_PER_REPLY = 8
-SETTLE_S = 60.0
 
 
 class HomeEpisode:
@@ -62,18 +61,14 @@ class HomeEpisode:
         """Score what has been done so far.
 
         Returns:
-            1.0 when exactly the right devices were commanded, a minute later all of them are as asked and the rest as
-            before, and, where the task asks for an answer, the last reply gives it; else 0.0.
+            1.0 when exactly the right devices were commanded, at each of the task's checks all of them are as asked by
+            then and the rest as before, and, where the task asks for an answer, the last reply gives it; else 0.0.
         """
-        home = self.home.copy()
-        home.advance(SETTLE_S)
-        is_right = self.home.touched == set(self.task.changes) and home.commanded() == self._wanted()
+        end, seen = look(self.home, [seconds for seconds, _ in self.task.checks])
+        is_right = end.touched == self.task.touched and seen == self.task.checks
         if self.task.answer is not None:
             is_right = is_right and not self._last.tool_calls and self.task.answer.accepts(self._last.content)
         return float(is_right)
-
-    def _wanted(self) -> dict[str, tuple[object, ...]]:
-        return self.task.home.commanded() | dict(self.task.changes)
 
 
 class HomeEnvironment:
@@ -112,6 +107,7 @@ class HomeEnvironment:
     def _task(self, rng: random.Random, split: Split, kind: str, phrasings: Split) -> HomeTask:
         while True:
             home = sample_home(rng, rng.randint(self.min_devices, self.max_devices), split)
+            home.asks_first = home.asks_first or kind == "confirm"  # else most homes would be drawn in vain
             try:
                 return sample_task(rng, home, kind, phrasings)
             except ValueError:

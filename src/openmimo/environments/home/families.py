@@ -1,4 +1,4 @@
-"""Read every arrangement of words people use here from the tables of a language: `language/en/*.txt`.
+"""Read every arrangement of words people use here from the tables of a language: `language/en/families/*.txt`.
 
 A table is lines of text. `# ...` is a comment, `== turn_on` begins an intent (or several that share their lines), any
 other line is one family, and an empty line ends a *generation*: families that were written later come in a generation
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["DRESSING", "FAMILIES", "Generations", "read_tables"]
+__all__ = ["FAMILIES", "LISTS", "Generations", "read_tables"]
 
 Generations = tuple[tuple[str, ...], ...]
 """The families of one intent, oldest generation first."""
@@ -23,10 +23,10 @@ LANGUAGE = "en"
 
 
 def read_tables(folder: Path) -> dict[str, Generations]:
-    """Read all tables of a language.
+    """Read all tables of a folder.
 
     Args:
-        folder: holds its `.txt` files.
+        folder: holds `.txt` files.
     Returns:
         The families of every intent.
     Raises:
@@ -48,12 +48,10 @@ def _lines(block: str) -> tuple[str, ...]:
     return tuple(line for line in block.split("\n") if line and not line.startswith("#"))
 
 
-_TABLES = read_tables(Path(__file__).with_name("language") / LANGUAGE)
-_DRESSING_NAMES = ("fillers_action", "fillers_question", "suffixes_action", "suffixes_question")
+_FOLDER = Path(__file__).with_name("language") / LANGUAGE
 
-DRESSING: dict[str, tuple[str, ...]] = {name: sum(_TABLES[name], ()) for name in _DRESSING_NAMES}
-"""What may be said before and after a request."""
+LISTS: dict[str, tuple[str, ...]] = {name: sum(parts, ()) for name, parts in read_tables(_FOLDER / "lists").items()}
+"""Words that fill slots or stand before and after a request; they are all known to training."""
 
-FAMILIES: dict[str, Generations] = {
-    intent: generations for intent, generations in _TABLES.items() if intent not in _DRESSING_NAMES
-}
+FAMILIES: dict[str, Generations] = read_tables(_FOLDER / "families")
+"""The families of every intent."""

@@ -27,6 +27,7 @@ __all__ = ["Split", "sample_home", "split_of"]
 
 Split = Literal["train", "eval"]
 EVAL_PERCENT = 10
+ASKS_FIRST_SHARE = 0.15
 MIN_DEVICES, MAX_DEVICES = 3, 14
 
 _DOMAIN_WEIGHTS = {
@@ -139,7 +140,8 @@ def _furnish(rng: random.Random, devices: list[Device]) -> Home:
         for name, value in _sample_state(rng, device).items():
             setattr(device, name, value)
     rng.shuffle(devices)
-    return Home(devices, rooms, weather, clock_s)
+    asks_first = any(device.domain == "lock" for device in devices) and rng.random() < ASKS_FIRST_SHARE
+    return Home(devices, rooms, weather, clock_s, asks_first=asks_first)
 
 
 def _sample_room(rng: random.Random, area: str, outside_c: float) -> Room:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from openmimo.environments.home.families import DRESSING, FAMILIES, Generations
+from openmimo.environments.home.families import FAMILIES, LISTS, Generations
 
 __all__ = ["Family", "families_of", "fill", "sample_family", "say", "split_tables"]
 
@@ -176,9 +176,9 @@ def _dress(rng: random.Random, text: str, family: Family) -> str:
     is_ask = family.intent.startswith("ask")
     kind = "question" if is_ask else "action"
     if rng.random() < 0.2:
-        text = rng.choice(DRESSING[f"fillers_{kind}"]) + rng.choice((", ", " ")) + text
+        text = rng.choice(LISTS[f"fillers_{kind}"]) + rng.choice((", ", " ")) + text
     if rng.random() < (0.08 if is_ask else 0.2) and "please" not in text:
-        text += rng.choice((", ", " ", " ")) + rng.choice(DRESSING[f"suffixes_{kind}"])
+        text += rng.choice((", ", " ", " ")) + rng.choice(LISTS[f"suffixes_{kind}"])
     draw = rng.random()
     if family.is_question:
         text += "?" if draw < 0.6 else ""

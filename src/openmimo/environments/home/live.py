@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openmimo.environments.home.demo import demo_home, floor_plan
-from openmimo.environments.home.tools import call_tool, tool_dicts
+from openmimo.environments.home.tools import call_tool, pass_time, tool_dicts
 from openmimo.environments.home.world import Home
 
 __all__ = ["LIVE_TOOLS", "LiveHome"]
@@ -38,7 +38,7 @@ class LiveHome:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         with self._lock:
-            self._home.advance(seconds)
+            pass_time(self._home, seconds)
 
     def system_content(self) -> str:
         """The system message for a chat about the home as it is now."""

@@ -5,22 +5,27 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from openmimo.chat import Message, ToolCall
+from openmimo.chat import Message
 from openmimo.environments.base import Split, Task
-from openmimo.environments.home.answers import Answer, after_tools, error_answer
+from openmimo.environments.home.answers import Answer
+from openmimo.environments.home.generate import MAX_DEVICES, MIN_DEVICES, sample_home
+from openmimo.environments.home.gold import work_out
 from openmimo.environments.home.kinds import KINDS, Draft, Scene, draw_draft
-from openmimo.environments.home.tools import DISTRACTORS, TOOL_NAMES, call_tool, render_result, tool_dicts
+from openmimo.environments.home.tools import DISTRACTORS, TOOL_NAMES, pass_time, tool_dicts
 from openmimo.environments.home.world import Home
 
-__all__ = ["KIND_WEIGHTS", "HomeTask", "sample_dialog", "sample_offer", "sample_task", "sample_tasks"]
+__all__ = ["KIND_WEIGHTS", "HomeTask", "look", "sample_group", "sample_offer", "sample_task", "sample_tasks"]
 
+# Looking things up in the listing comes first: every other kind is built on it.
 KIND_WEIGHTS: Mapping[str, float] = {
-    "named": 30, "alias": 22, "state": 20, "missing": 14, "area": 5, "pair": 5, "unsupported": 2, "ambiguous": 2,
+    "named": 16, "alias": 14, "state": 12, "missing": 8, "area": 3, "pair": 3, "unsupported": 8, "ambiguous": 8,
+    "relative": 5, "condition": 6, "followup": 7, "timer": 2, "schedule": 3, "count": 3, "indirect": 3, "confirm": 1,
 }  # fmt: skip
 MAX_DRAWS = 60
+SETTLE_S, EARLY_S = 60.0, 30.0
 _MISSING_SHARE = {
     "HassTurnOn": 0.03,
     "HassTurnOff": 0.03,
@@ -29,6 +34,7 @@ _MISSING_SHARE = {
     "HassClimateSetTemperature": 0.12,
 }
 _DISTRACTOR_SHARE = 0.3
+_NEEDED = {"timer": ("HassStartTimer", "HassCancelTimer"), "schedule": ("Schedule", "HassCancelTimer")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,8 @@ class HomeTask(Task):
         intent: what the request asks for.
         family: id of its arrangement of words.
         home: the home at the start; never changed, episodes work on copies.
-        changes: what each device that must be commanded has been asked for at the end, by name.
+        touched: names of the devices that are commanded up to the last check.
+        checks: at which seconds after the last reply the home is looked at, and what has been asked of it by then.
         answer: what the last reply must say, or None where only the final state counts.
     """
 
@@ -48,21 +55,24 @@ class HomeTask(Task):
     intent: str
     family: str
     home: Home = field(repr=False)
-    changes: Mapping[str, tuple[Any, ...]]
+    touched: frozenset[str]
+    checks: tuple[tuple[float, Mapping[str, tuple[Any, ...]]], ...]
     answer: Answer | None
 
 
-def sample_offer(rng: random.Random, without: str = "") -> tuple[str, ...]:
+def sample_offer(rng: random.Random, without: str = "", including: Collection[str] = ()) -> tuple[str, ...]:
     """Draw which tools are on offer: most of the home tools, a few distractors.
 
     Args:
         rng: source of randomness.
         without: a tool to leave out for certain, or "".
+        including: tools to offer for certain.
     Returns:
         Tool names in the fixed order.
     """
     shares = {name: 1 - share for name, share in _MISSING_SHARE.items()} | dict.fromkeys(DISTRACTORS, _DISTRACTOR_SHARE)
-    return tuple(name for name in TOOL_NAMES if rng.random() < shares[name] and name != without)
+    drawn = [name for name in TOOL_NAMES if rng.random() < shares[name] and name != without]
+    return tuple(name for name in TOOL_NAMES if name in drawn or name in including)
 
 
 def sample_task(
@@ -88,7 +98,8 @@ def sample_task(
         ValueError: the kind is unknown, or this home offers no such task.
     """
     if offered is None:
-        offered = sample_offer(rng, rng.choice(tuple(_MISSING_SHARE)) if kind == "unsupported" else "")
+        without = rng.choice(tuple(_MISSING_SHARE)) if kind == "unsupported" and rng.random() < 0.5 else ""
+        offered = sample_offer(rng, without, _NEEDED.get(kind or "", ()))
     return _draw(Scene(rng, home, offered, phrasing_split), kind, weights, home.system_content(), tool_dicts(offered))
 
 
@@ -117,32 +128,19 @@ def sample_tasks(
     return [_draw(scene, None, weights, system, tools) for _ in range(count)]
 
 
-def sample_dialog(
-    rng: random.Random,
-    home: Home,
-    phrasing_split: Split = "train",
-    weights: Mapping[str, float] = KIND_WEIGHTS,
-) -> HomeTask:
-    """Draw a task that comes after an earlier exchange, with the listing as it is by then.
+def sample_group(rng: random.Random, split: Split, phrasings: Split, count: int) -> list[HomeTask]:
+    """Draw a new home and several tasks about it that share system content and tools.
 
     Args:
         rng: source of randomness.
-        home: the home before the earlier exchange; not changed.
-        phrasing_split: "eval" uses only held-out arrangements of words.
-        weights: share of each kind, for both exchanges.
+        split: which homes.
+        phrasings: which arrangements of words.
+        count: how many.
     Returns:
-        The later task; its messages hold the earlier exchange without its reasoning.
+        The tasks; what follows their first message differs.
     """
-    offered = sample_offer(rng)
-    before = sample_task(rng, home, None, phrasing_split, offered, weights)
-    later = home.copy()
-    _carry_out(later, [call for message in before.gold for call in message.tool_calls], offered)
-    later.touched.clear()
-    later.advance(rng.uniform(1, 15) if rng.random() < 0.2 else rng.uniform(30, 900))
-    task = sample_task(rng, later, None, phrasing_split, offered, weights)
-    # The earlier reasoning quotes rows of a listing that is gone by now.
-    earlier = (before.messages[-1], *(replace(message, reasoning="") for message in before.gold))
-    return replace(task, messages=(task.messages[0], *earlier, task.messages[-1]))
+    home = sample_home(rng, rng.randint(MIN_DEVICES, MAX_DEVICES), split)
+    return sample_tasks(rng, home, count, phrasings)
 
 
 def _draw(
@@ -163,48 +161,50 @@ def _draw(
 
 
 def _task(scene: Scene, kind: str, draft: Draft, system: str, tools: list[dict[str, Any]]) -> HomeTask:
-    gold, changes, answer = _work_out(scene, draft)
+    home = draft.home or scene.home
+    done = work_out(draft, home, scene.offered)
+    end, checks = look(done.home, _moments(done.home))
     return HomeTask(
         id=f"{zlib.crc32(system.encode()):08x}{zlib.crc32(draft.request.encode()):08x}",
         kind=kind,
-        messages=(Message("system", system), Message("user", draft.request)),
+        messages=(Message("system", system), *draft.history, Message("user", draft.request)),
         tools=tuple(tools),
-        gold=gold,
+        gold=done.replies,
         naming=draft.naming,
         intent=draft.intent,
         family=draft.family.id,
-        home=scene.home,
-        changes=changes,
-        answer=answer,
+        home=home,
+        touched=frozenset(end.touched),
+        checks=checks,
+        answer=done.answer,
     )
 
 
-def _work_out(scene: Scene, draft: Draft) -> tuple[tuple[Message, ...], dict[str, tuple[Any, ...]], Answer | None]:
-    """Do what is right on a copy of the home; return the replies, the changes and the answer to ask for."""
-    reasoning = "\n".join(_quotes(scene, draft)) or "none"
-    if not draft.calls:
-        assert draft.answer is not None
-        return (Message("assistant", draft.answer.text, reasoning=reasoning),), {}, draft.answer
-    calls = tuple(ToolCall(call.name, call.arguments, f"call_{index}") for index, call in enumerate(draft.calls))
-    home = scene.home.copy()
-    results = _carry_out(home, calls, scene.offered)
-    told = [
-        Message("tool", render_result(result), tool_call_id=call.id)
-        for call, result in zip(calls, results, strict=True)
-    ]
-    last = Message("assistant", after_tools(results))
-    failed = next((result for result in results if "error" in result), None)
-    changes = {device.name: device.commanded() for device in home.devices if device.name in home.touched}
-    replies = (Message("assistant", reasoning=reasoning, tool_calls=calls), *told, last)
-    return replies, changes, error_answer(failed) if failed else None
+def _moments(home: Home) -> tuple[float, ...]:
+    """A minute later; where something is planned, shortly before and a minute after each plan instead."""
+    delays = [plan[0] - home.clock_s for plan in home.plans]
+    return tuple(sorted({delay + offset for delay in delays for offset in (-EARLY_S, SETTLE_S)})) or (SETTLE_S,)
 
 
-def _quotes(scene: Scene, draft: Draft) -> list[str]:
-    namings = draft.naming.split("+")  # one for each device of a pair, else one for all
-    if len(namings) < len(draft.rows):
-        namings *= len(draft.rows)
-    return [scene.home.quote(device, naming) for device, naming in zip(draft.rows, namings, strict=False)]
+def look(home: Home, moments: Collection[float]) -> tuple[Home, tuple[tuple[float, dict[str, tuple[Any, ...]]], ...]]:
+    """Let time pass on a copy, and look at some moments at what has been asked of the home.
+
+    Args:
+        home: the home after the last reply; not changed.
+        moments: seconds from then on, ascending.
+    Returns:
+        The copy at the last moment, with everything that was touched up to then; and at each moment what `asked` says.
+    """
+    later = home.copy()
+    later.touched |= home.touched
+    seen = []
+    for seconds in moments:
+        pass_time(later, max(0.0, home.clock_s + seconds - later.clock_s))
+        seen.append((seconds, asked(later)))
+    return later, tuple(seen)
 
 
-def _carry_out(home: Home, calls: Collection[ToolCall], offered: Collection[str]) -> list[dict[str, Any]]:
-    return [call_tool(home, call.name, call.arguments, offered) for call in calls]
+def asked(home: Home) -> dict[str, tuple[Any, ...]]:
+    """What has been asked of the devices, how long each timer has left, and how many plans are open."""
+    timers = tuple(sorted(round(end_s - home.clock_s) for end_s in home.timers_s))
+    return home.commanded() | {"timers": timers, "plans": (len(home.plans),)}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
+from openmimo.environments.home.commands import read_command
 from openmimo.environments.home.devices import (
     SET_POINT_MAX_C,
     SET_POINT_MIN_C,
@@ -23,9 +24,11 @@ from openmimo.environments.home.devices import (
 from openmimo.environments.home.words import COLORS, NOUNS
 from openmimo.environments.home.world import Home
 
-__all__ = ["DISTRACTORS", "TOOL_NAMES", "call_tool", "render_result", "tool_dicts"]
+__all__ = ["DISTRACTORS", "TOOL_NAMES", "call_tool", "pass_time", "render_result", "tool_dicts"]
 
 MAX_TIMERS = 20
+MAX_PLANS = 20
+DAY_MINUTES = 24 * 60
 TIMER_MAX_MINUTES = 24 * 60
 
 
@@ -234,6 +237,65 @@ def _start_timer(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"success": [f"timer: set for {minutes:g} minutes"]}
 
 
+def _schedule(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
+    command = read_command(_text(given, "command"), home.devices)
+    if "command" not in given:
+        raise ToolError("missing_parameter", "give a command, such as: turn off NAME")
+    if command is None:
+        raise ToolError("invalid_value", f"no command for a device here: {_shown(given['command'])}")
+    if len(home.plans) >= MAX_PLANS:
+        raise ToolError("unsupported", f"there are already {MAX_PLANS} plans")
+    minutes = _minutes_from_now(home, given)
+    tool, arguments, done = command
+    tried = call_tool(home.copy(), tool, arguments)
+    if "error" in tried:
+        raise ToolError(tried["error"], tried["message"])
+    home.plans.append((home.clock_s + 60 * minutes, tool, arguments))
+    home.touched.add("plan")
+    due = int(home.clock_s // 60 + minutes) % DAY_MINUTES
+    return {"success": [f"{arguments['name']}: to be {done} at {due // 60:02d}:{due % 60:02d}"]}
+
+
+def _minutes_from_now(home: Home, given: Mapping[str, Any]) -> float:
+    minutes, time = _number(given, "minutes", 1, TIMER_MAX_MINUTES), _text(given, "time")
+    if (minutes is None) == (not time):
+        raise ToolError("missing_parameter", "give either minutes or a time")
+    if minutes is not None:
+        return minutes
+    hour, _, minute = time.partition(":")
+    if not (hour.isdigit() and minute.isdigit() and len(time) <= 5 and int(hour) < 24 and int(minute) < 60):
+        raise ToolError("invalid_value", "time must be HH:MM")
+    now = int(home.clock_s // 60) % DAY_MINUTES
+    return (60 * int(hour) + int(minute) - now - 1) % DAY_MINUTES + 1 - home.clock_s % 60 / 60
+
+
+def _cancel_timer(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
+    if not home.timers_s and not home.plans:
+        raise ToolError("not_found", "there is no timer")
+    what, items = ("plan", home.plans) if home.plans else ("timer", home.timers_s)
+    items.pop()
+    home.touched.add(what)
+    return {"success": [f"{what}: cancelled"]}
+
+
+def pass_time(home: Home, seconds: float) -> None:
+    """Let time pass and carry out plans when they are due.
+
+    Args:
+        home: changed in place.
+        seconds: how long, not negative, a week at most.
+    Raises:
+        ValueError: seconds is out of range.
+    """
+    end_s = home.clock_s + seconds
+    while due := [plan for plan in home.plans if plan[0] <= end_s]:
+        plan = min(due, key=lambda plan: plan[0])
+        home.advance(max(0.0, plan[0] - home.clock_s))
+        home.plans.remove(plan)
+        call_tool(home, plan[1], plan[2])
+    home.advance(max(0.0, end_s - home.clock_s))
+
+
 def _date_time(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"success": [f"time: {home.clock}"]}
 
@@ -287,9 +349,28 @@ _SPECS: dict[str, tuple[str, dict[str, Any], list[str], Callable[[Home, Mapping[
         _start_timer,
     ),
     "GetDateTime": ("Read the clock", {}, [], _date_time),
+    "Schedule": (
+        "Carry out a command later: in minutes, or at a time HH:MM",
+        {
+            "minutes": {"type": "number", "minimum": 1, "maximum": TIMER_MAX_MINUTES},
+            "time": {"type": "string", "description": "HH:MM"},
+            "command": {"type": "string", "description": "such as: turn off NAME, open NAME, set NAME to 40"},
+        },
+        ["command"],
+        _schedule,
+    ),
+    "HassCancelTimer": ("Cancel the newest command for later, or the newest timer", {}, [], _cancel_timer),
 }
 TOOL_NAMES = tuple(_SPECS)
-DISTRACTORS = ("GetLiveContext", "HassVacuumStart", "HassMediaPause", "HassStartTimer", "GetDateTime")
+DISTRACTORS = (
+    "GetLiveContext",
+    "HassVacuumStart",
+    "HassMediaPause",
+    "HassStartTimer",
+    "GetDateTime",
+    "Schedule",
+    "HassCancelTimer",
+)
 _TOOLS = {name: {"properties": properties, "run": run} for name, (_, properties, _, run) in _SPECS.items()}
 _DICTS = {
     name: {

@@ -10,7 +10,7 @@ from openmimo.environments.home.devices import Climate, Cover, Device, Light
 from openmimo.environments.home.generate import sample_percent
 from openmimo.environments.home.words import COLORS
 
-__all__ = ["NO_VALUE", "Value", "sample_value", "say_percent", "say_temperature", "would_change"]
+__all__ = ["NO_VALUE", "NUMBER_WORDS", "Value", "sample_value", "say_percent", "say_temperature", "would_change"]
 
 
 class Value(NamedTuple):
@@ -21,6 +21,33 @@ class Value(NamedTuple):
 
 
 NO_VALUE = Value("", {})
+
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+NUMBER_WORDS = dict(enumerate(_ONES)) | {10 * number: word for number, word in enumerate(_TENS, 2)}
+NUMBER_WORDS |= {number: f"{NUMBER_WORDS[number - number % 10]}-{_ONES[number % 10]}" for number in range(21, 30)}
+"""How some whole numbers are written out."""
 
 
 def sample_value(rng: random.Random, intent: str) -> Value:

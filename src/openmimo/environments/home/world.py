@@ -46,6 +46,8 @@ class Home:
         people: who lives here, in listing order.
         standby_w: what is drawn all the time by things that are not listed.
         electric_j: electric energy that everything in the home has drawn so far.
+        plans: tool calls to make later, each with the clock time at which it is due.
+        asks_first: whether the owner wants to be asked before a lock is opened.
     """
 
     devices: list[Device]
@@ -60,6 +62,8 @@ class Home:
     people: list[Person] = field(default_factory=list)
     standby_w: float = 0.0
     electric_j: float = 0.0
+    plans: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
+    asks_first: bool = False
 
     def copy(self) -> Home:
         """An independent home in the same state, with nothing touched yet."""
@@ -68,6 +72,7 @@ class Home:
         other.rooms = {area: copy.copy(room) for area, room in self.rooms.items()}
         other.heat = copy.copy(self.heat)
         other.timers_s = list(self.timers_s)
+        other.plans = list(self.plans)
         other.touched = set()
         return other
 
@@ -202,7 +207,7 @@ class Home:
 
     def system_content(self) -> str:
         """The system message of a chat about this home."""
-        return f"You control a home. {self.listing()}"
+        return f"You control a home. {'Ask before unlocking. ' if self.asks_first else ''}{self.listing()}"
 
     def named(self, name: str) -> Device | None:
         """The device with this name or alias, case ignored, or None."""
@@ -224,6 +229,7 @@ class Home:
             "rooms": {area: round(room.temperature_c, 1) for area, room in self.rooms.items()},
             "devices": [self._device_state(device) for device in self.devices],
             "timers_s": list(self.timers_s),
+            "plans": [{"due_s": due_s, "tool": tool, "arguments": dict(given)} for due_s, tool, given in self.plans],
             "vacuum": self.vacuum,
             "people": {person.name: person.row(self.clock_s) for person in self.people},
             "power_w": round(self.power_w(), 1),

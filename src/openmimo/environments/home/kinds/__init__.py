@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from openmimo.environments.home.kinds.base import Draft, Scene
+from openmimo.environments.home.kinds.condition import condition
+from openmimo.environments.home.kinds.confirm import confirm
+from openmimo.environments.home.kinds.count import count
+from openmimo.environments.home.kinds.followup import followup
+from openmimo.environments.home.kinds.indirect import indirect
 from openmimo.environments.home.kinds.limits import ambiguous, unsupported
 from openmimo.environments.home.kinds.missing import missing
 from openmimo.environments.home.kinds.questions import state
+from openmimo.environments.home.kinds.relative import relative
 from openmimo.environments.home.kinds.several import area, pair
 from openmimo.environments.home.kinds.single import alias, named
+from openmimo.environments.home.kinds.timers import schedule, timer
 
 __all__ = ["KINDS", "Draft", "Scene", "draw_draft"]
 
@@ -22,6 +29,14 @@ _BUILDERS: dict[str, Callable[[Scene], Draft | None]] = {
     "pair": pair,
     "unsupported": unsupported,
     "ambiguous": ambiguous,
+    "relative": relative,
+    "condition": condition,
+    "followup": followup,
+    "timer": timer,
+    "schedule": schedule,
+    "count": count,
+    "indirect": indirect,
+    "confirm": confirm,
 }
 KINDS = tuple(_BUILDERS)
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.home.answers import Answer
 from openmimo.environments.home.devices import Device, Light
+from openmimo.environments.home.families import LISTS
 from openmimo.environments.home.grammar import Family, fill, sample_family, say
 from openmimo.environments.home.mentions import ALIAS_NAMINGS, Mention, listed_mention, named_mention
-from openmimo.environments.home.values import Value, sample_value, would_change
+from openmimo.environments.home.values import NO_VALUE, Value, sample_value, would_change
 from openmimo.environments.home.world import Home
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "make_call",
     "pick_action",
     "pick_alias_naming",
+    "say_action",
     "some_mention",
 ]
 
@@ -67,6 +69,7 @@ class Draft:
         thoughts: lines of the reasoning, where they are more than the quoted rows.
         history: turns before the request, oldest first.
         home: the home by the time of the request, where earlier turns have changed it.
+        action: what is asked to be done, where the answer is a question.
     """
 
     intent: str
@@ -79,6 +82,7 @@ class Draft:
     thoughts: tuple[str, ...] | None = None
     history: tuple[Message, ...] = ()
     home: Home | None = None
+    action: tuple[str, Value] | None = None
 
 
 class Scene(NamedTuple):
@@ -113,6 +117,10 @@ class Scene(NamedTuple):
         """
         return fill(self.rng, sample_family(self.rng, intent, self.split), slots)
 
+    def can(self, intent: str) -> bool:
+        """Whether a tool on offer does it, and at once: some homes ask before they unlock."""
+        return TOOL_OF[intent] in self.offered and not (intent == "unlock" and self.home.asks_first)
+
     def pick(self, items: Collection[Any]) -> Any:
         """One of the items, or None where there are none."""
         return self.rng.choice(list(items)) if items else None
@@ -144,7 +152,7 @@ def pick_action(scene: Scene, device: Device, is_offered: bool = True) -> tuple[
     intents = [
         intent
         for intent in ACTIONS.get(device.domain, ())
-        if (TOOL_OF[intent] in scene.offered) == is_offered
+        if (scene.can(intent) if is_offered else TOOL_OF[intent] not in scene.offered)
         and (intent != "set_color" or (isinstance(device, Light) and device.color))
     ]
     if not intents:
@@ -156,7 +164,7 @@ def pick_action(scene: Scene, device: Device, is_offered: bool = True) -> tuple[
     return intent, value
 
 
-def make_call(device: Device, intent: str, value: Value) -> ToolCall:
+def make_call(device: Device, intent: str, value: Value = NO_VALUE) -> ToolCall:
     """The call that does it.
 
     Args:
@@ -205,3 +213,18 @@ def some_mention(scene: Scene, device: Device, named_share: float) -> Mention | 
     if scene.rng.random() < named_share:
         return named_mention(device)
     return listed_mention(scene.rng, scene.home, device, pick_alias_naming(scene.rng))
+
+
+def say_action(scene: Scene, intent: str, mention: Mention, value: Value = NO_VALUE) -> str:
+    """Say an action as a part of a longer request.
+
+    Args:
+        scene: what to draw from.
+        intent: an intent of ACTIONS.
+        mention: how the device is said.
+        value: its value.
+    Returns:
+        Such as "turn the lamp off".
+    """
+    text = scene.rng.choice(LISTS[f"do_{intent}"])
+    return text.replace("{d}", mention.with_article(scene.rng)).replace("{v}", value.text)

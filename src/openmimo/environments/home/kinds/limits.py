@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from openmimo.environments.home.answers import unsupported_answer, which_answer
+from openmimo.environments.home.answers import scope_answer, unsupported_answer, which_answer
 from openmimo.environments.home.devices import Climate, Cover, Device, Light
-from openmimo.environments.home.kinds.base import ACTIONS, TOOL_OF, Draft, Scene, device_slots, make_call, pick_action
+from openmimo.environments.home.kinds.base import (
+    ACTIONS,
+    TOOL_OF,
+    Draft,
+    Scene,
+    device_slots,
+    make_call,
+    pick_action,
+    say_action,
+)
 from openmimo.environments.home.kinds.questions import ask_slots, asked_words, questions_for
 from openmimo.environments.home.mentions import ambiguous_mention, named_mention
+from openmimo.environments.home.moments import sample_duration
 from openmimo.environments.home.values import Value, sample_value, say_percent, say_temperature
 
 __all__ = ["ambiguous", "unsupported"]
@@ -14,10 +24,14 @@ __all__ = ["ambiguous", "unsupported"]
 
 def unsupported(scene: Scene) -> Draft | None:
     """What no offered tool can do, or what the tool refuses."""
-    device = scene.rng.choice(scene.home.devices)
+    draw, device = scene.rng.random(), scene.rng.choice(scene.home.devices)
+    if draw < 0.4:
+        return _out_of_scope(scene)
+    if draw < 0.55:
+        return _no_timer(scene, device)
     if device.domain not in ACTIONS:
         return None
-    if scene.rng.random() < 0.3:
+    if draw < 0.72:
         return _impossible(scene, device)
     picked = pick_action(scene, device, is_offered=False)
     if picked is None:
@@ -25,6 +39,24 @@ def unsupported(scene: Scene) -> Draft | None:
     mention = named_mention(device)
     slots = device_slots(scene.rng, mention, picked[1])
     return scene.phrase(picked[0], slots, naming=mention.naming, rows=[device], answer=unsupported_answer())
+
+
+def _out_of_scope(scene: Scene) -> Draft:
+    """Order a pizza, tell a joke, know the capital of France."""
+    return scene.phrase("out_of_scope", {}, naming="none", rows=[], answer=scope_answer(scene.home))
+
+
+def _no_timer(scene: Scene, device: Device) -> Draft | None:
+    """A timer, or an action for later, where there is no tool for it."""
+    length = sample_duration(scene.rng)
+    if scene.rng.random() < 0.3 and "HassStartTimer" not in scene.offered:
+        return scene.phrase("timer", {"v": length.text}, naming="none", rows=[], answer=unsupported_answer())
+    picked = pick_action(scene, device)
+    if picked is None or "Schedule" in scene.offered:
+        return None
+    mention = named_mention(device)
+    slots = {"do": say_action(scene, picked[0], mention, picked[1]), "v": length.text}
+    return scene.phrase("later", slots, naming=mention.naming, rows=[device], answer=unsupported_answer())
 
 
 def _impossible(scene: Scene, device: Device) -> Draft | None:
@@ -54,6 +86,7 @@ def ambiguous(scene: Scene) -> Draft | None:
         return None
     mention, devices = found
     slots: dict[str, str]
+    picked = None
     if scene.rng.random() < 0.7:
         picked = pick_action(scene, devices[0])
         if picked is None:
@@ -62,4 +95,6 @@ def ambiguous(scene: Scene) -> Draft | None:
     else:
         intent = scene.rng.choice([name for name in questions_for(devices[0]) if not name.startswith("ask_area")])
         slots = ask_slots(scene, devices[0].domain, mention, scene.rng.choice(asked_words(intent)))
-    return scene.phrase(intent, slots, naming="area", rows=devices, answer=which_answer(scene.home, devices))
+    return scene.phrase(
+        intent, slots, naming="area", rows=devices, answer=which_answer(scene.home, devices), action=picked
+    )

@@ -125,7 +125,7 @@ def ask_slots(scene: Scene, domain: str, mention: Mention, asked: str) -> dict[s
     return {**device_slots(scene.rng, mention), "s": word, "c": choice}
 
 
-def ask_device(scene: Scene, device: Device, intent: str, mention: Mention) -> Draft:
+def ask_device(scene: Scene, device: Device, intent: str, mention: Mention, asked: str | None = None) -> Draft:
     """Ask about one device.
 
     Args:
@@ -133,10 +133,11 @@ def ask_device(scene: Scene, device: Device, intent: str, mention: Mention) -> D
         device: the device.
         intent: one of QUESTIONS, but no ask_area intent.
         mention: how the device is said.
+        asked: the state word to confirm; None draws it.
     Returns:
         The draft.
     """
-    asked = scene.rng.choice(asked_words(intent))
+    asked = scene.rng.choice(asked_words(intent)) if asked is None else asked
     if intent == "ask_temperature":
         answer = temperature_answer(scene.home, device)
     elif asked:

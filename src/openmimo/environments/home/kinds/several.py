@@ -86,6 +86,6 @@ def _pick_verb(scene: Scene, device: Device) -> str | None:
     intents = [
         intent
         for intent in ACTIONS.get(device.domain, ())
-        if intent in VERBS and TOOL_OF[intent] in scene.offered and would_change(device, intent, NO_VALUE)
+        if intent in VERBS and scene.can(intent) and would_change(device, intent, NO_VALUE)
     ]
     return scene.rng.choice(intents) if intents else None

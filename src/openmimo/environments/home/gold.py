@@ -1,0 +1,97 @@
+"""Work out the right replies to a request by doing it on a copy of the home."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from openmimo.chat import Message, ToolCall
+from openmimo.environments.home.answers import Answer, after_tools, error_answer
+from openmimo.environments.home.devices import Cover
+from openmimo.environments.home.tools import call_tool, render_result
+from openmimo.environments.home.world import Home
+
+if TYPE_CHECKING:
+    from openmimo.environments.home.kinds.base import Draft
+
+__all__ = ["Worked", "settle", "work_out"]
+
+
+class Worked(NamedTuple):
+    """A request that has been done.
+
+    Attributes:
+        replies: assistant reply, tool results, last reply.
+        home: the home afterwards; `touched` holds what was commanded.
+        answer: what the last reply must say, or None where only the final state counts.
+        told: what the tools said, line by line.
+    """
+
+    replies: tuple[Message, ...]
+    home: Home
+    answer: Answer | None
+    told: tuple[str, ...]
+
+    def history(self, request: str) -> tuple[Message, ...]:
+        """The request and its replies as later turns see them: without the reasoning."""
+        return (Message("user", request), *(replace(message, reasoning="") for message in self.replies))
+
+
+def work_out(draft: Draft, home: Home, offered: Collection[str]) -> Worked:
+    """Do what is right.
+
+    Args:
+        draft: the request.
+        home: the home at that time; not changed.
+        offered: names of the tools on offer.
+    Returns:
+        The replies and what came of them.
+    """
+    reasoning = "\n".join(_thoughts(draft, home)) or "none"
+    home = home.copy()
+    if not draft.calls:
+        assert draft.answer is not None
+        return Worked((Message("assistant", draft.answer.text, reasoning=reasoning),), home, draft.answer, ())
+    calls = tuple(ToolCall(call.name, call.arguments, f"call_{index}") for index, call in enumerate(draft.calls))
+    results = [call_tool(home, call.name, call.arguments, offered) for call in calls]
+    told = [
+        Message("tool", render_result(result), tool_call_id=call.id)
+        for call, result in zip(calls, results, strict=True)
+    ]
+    failed = next((result for result in results if "error" in result), None)
+    return Worked(
+        (
+            Message("assistant", reasoning=reasoning, tool_calls=calls),
+            *told,
+            Message("assistant", after_tools(results)),
+        ),
+        home,
+        error_answer(failed) if failed else None,
+        tuple(line for result in results for line in result.get("success", ())),
+    )
+
+
+def _thoughts(draft: Draft, home: Home) -> tuple[str, ...]:
+    """The draft's own lines, or its rows quoted from where the request matches them."""
+    if draft.thoughts is not None:
+        return draft.thoughts
+    namings = draft.naming.split("+")  # one for each device of a pair, else one for all
+    if len(namings) < len(draft.rows):
+        namings *= len(draft.rows)
+    return tuple(home.quote(device, naming) for device, naming in zip(draft.rows, namings, strict=False))
+
+
+def settle(home: Home) -> Home:
+    """The home some moments later: covers have arrived, nothing is touched, and no reading has changed.
+
+    Args:
+        home: not changed.
+    Returns:
+        A copy.
+    """
+    later = home.copy()
+    for device in later.devices:
+        if isinstance(device, Cover):
+            device.position = float(device.target)
+    return later
