@@ -9,7 +9,8 @@ from openmimo.chat import Message, ToolCall
 from openmimo.environments.base import Split
 from openmimo.environments.home.generate import MAX_DEVICES, sample_home
 from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, look, sample_task
-from openmimo.environments.home.tools import call_tool, render_result
+from openmimo.environments.home.tools import render_result
+from openmimo.environments.home.turns import Turn
 
 __all__ = ["HomeEnvironment", "HomeEpisode"]
 
@@ -45,14 +46,15 @@ class HomeEpisode:
         self.messages.append(reply)
         self._last = reply
         self._rounds += 1
-        results = [self._carry_out(index, call) for index, call in enumerate(reply.tool_calls)]
+        turn = Turn(self.home, self._offered)
+        results = [self._carry_out(turn, index, call) for index, call in enumerate(reply.tool_calls)]
         self.is_over = not results or self._rounds == MAX_ROUNDS
         self.messages += results
         return [] if self.is_over else results
 
-    def _carry_out(self, index: int, call: ToolCall) -> Message:
+    def _carry_out(self, turn: Turn, index: int, call: ToolCall) -> Message:
         if index < MAX_CALLS_PER_REPLY:
-            result = call_tool(self.home, call.name, call.arguments, self._offered)
+            result = turn.call(call.name, call.arguments)
         else:
             result = {"error": "too_many_calls", "message": f"only {MAX_CALLS_PER_REPLY} calls fit in one reply"}
         return Message("tool", render_result(result), tool_call_id=call.id)

@@ -114,7 +114,9 @@ def _select(home: Home, given: Mapping[str, Any], fits: Callable[[Device], bool]
         and (not domain or domain == device.domain)
     ]
     if not found:
-        raise ToolError("not_found", f"there is no {_shown(name or domain or 'device')}{' in ' + area if area else ''}")
+        raise ToolError(
+            "not_found", f"there is no {_shown(name or domain or 'device')}{' in ' + _shown(area) if area else ''}"
+        )
     able = [device for device in found if fits(device)]
     if not able:
         raise ToolError("unsupported", f"{found[0].name} cannot {what}")
