@@ -130,7 +130,7 @@ def test_calls_that_go_together_are_no_contradiction():
 def test_an_episode_refuses_contradictions_and_more_calls_than_fit():
     home = make_environment("home")
     task = next(task for task in home.tasks("train", 1, 200) if task.kind == "named" and task.intent == "turn_on")
-    (name,) = task.changes
+    name = task.gold[0].tool_calls[0].arguments["name"]
     calls = [ToolCall("HassTurnOn", {"name": name}, "a"), ToolCall("HassTurnOff", {"name": name}, "b")]
     episode = home.start(task)
     results = episode.step(Message("assistant", tool_calls=(*calls, *calls * 20)))

@@ -17,6 +17,7 @@ from openmimo.environments.home.devices import Cover, Light, OnOff
 from openmimo.environments.home.generate import MAX_DEVICES, sample_home
 from openmimo.environments.home.people import AWAY, DAY_S, Person
 from openmimo.environments.home.thermal import HeatAccount
+from openmimo.environments.home.tools import pass_time
 from openmimo.environments.home.world import Home
 
 __all__ = ["Chore", "Hour", "World", "run_day", "sample_world"]
@@ -121,7 +122,7 @@ class World:
         self._do_chores(clock_s, step_s)
         self._drive(clock_s)
         sun_w_m2, before_j, is_home = self.sun_w_m2, self.home.electric_j, self.car.place == "home"
-        self.home.advance(step_s)
+        pass_time(self.home, step_s)
         taken_kwh = self.car.advance(step_s, clock_s, outside_c)
         car_kwh, house_kwh = taken_kwh if is_home else 0.0, (self.home.electric_j - before_j) / J_PER_KWH
         self.plant.advance(step_s, clock_s, sun_w_m2, outside_c, house_kwh + car_kwh)
