@@ -1,6 +1,7 @@
 """Maths, programs and recall: gold is right and nothing else is, splits are apart, a seed repeats."""
 
 import random
+import re
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,15 @@ from openmimo.environments.maths.environment import KIND_WEIGHTS as MATHS_KINDS
 from openmimo.environments.maths.environment import last_number
 from openmimo.environments.maths.working import calculate, work_out
 from openmimo.environments.phrasing import fill, split_families
+from openmimo.environments.programs import ProgramsEnvironment
+from openmimo.environments.programs.prints import LEVELS, sample_program
+from openmimo.environments.programs.tracing import run_traced
+from openmimo.environments.programs.writing import function_source
+from openmimo.environments.recall import LENGTHS, RecallEnvironment
+from openmimo.environments.recall.environment import MIN_NOTES_AFTER
+from openmimo.environments.recall.facts import NAMES as PEOPLE
 from openmimo.environments.text import TextEnvironment, TextTask
+from openmimo.errors import SandboxError
 
 NAMES = ("maths", "programs", "recall")
 
@@ -80,6 +89,75 @@ def test_families_are_held_out_only_where_the_others_teach_their_words():
     assert len(families["eval"]) == 1
     assert "[sum|total] of {x}" in families["train"]
     assert fill(random.Random(1), "add {x}", {"x": "[7|8]"}).lower() == "add [7|8]"
+
+
+def test_gold_is_short(environment):
+    longest = max(len(t.gold[0].reasoning) + len(t.answer) for t in environment.tasks("train", 6, 300))
+    assert longest <= 200  # most characters of a sum are a token of their own
+
+
+# ---- programs
+
+
+@pytest.fixture(scope="module")
+def programs():
+    made = ProgramsEnvironment()
+    try:
+        made.sandbox.run("")
+    except SandboxError as error:
+        pytest.skip(str(error))
+    yield made
+    made.sandbox.close()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_traced_programs_print_what_python_prints(programs, level):
+    rng = random.Random(7)
+    for _ in range(60):
+        source = sample_program(rng, level)
+        assert programs.sandbox.run(source).output == run_traced(source).output + "\n", source
+
+
+def test_a_trace_shows_every_value():
+    source = "a = 7\nfor i in range(2):\n    if a > 7:\n        a += i\n    else:\n        a = a * 2\nprint(a + 1)"
+    lines = ["a=7", "i=0", "7>7 no", "a=7*2=14", "i=1", "14>7 yes", "a=14+1=15", "15+1=16"]
+    assert (run_traced(source).lines, run_traced(source).output) == (lines, "16")
+
+
+@pytest.mark.parametrize("reply", ["x + 3", "return x + 3", "def f(x):\n    return x + 3", "```python\nx + 3\n```"])
+def test_a_function_may_be_written_in_several_ways(programs, reply):
+    assert programs.sandbox.run(function_source(reply), "f", [4]).values == (7,)
+
+
+def test_a_soft_reward_is_the_share_of_tests(programs):
+    task = next(task for task in programs.tasks("train", 2, 300) if task.answer.startswith("max(x,"))
+    soft = ProgramsEnvironment(is_soft=True, sandbox=programs.sandbox)
+    met = sum(value == argument for argument, value in task.tests) / len(task.tests)
+    assert 0.0 < met < 1.0
+    assert (programs.score(task, "x"), soft.score(task, "x")) == (0.0, met)
+    assert programs.score(task, "True if x else True") == 0.0
+
+
+# ---- recall
+
+
+def test_what_is_asked_lies_far_back():
+    for task in RecallEnvironment().tasks("eval", 3, 64):
+        notes = task.system.splitlines()[1:]
+        assert len(notes) in LENGTHS.values()
+        for line in task.gold[0].reasoning.splitlines():
+            assert line == "none" or line in notes[:-MIN_NOTES_AFTER]
+        assert (
+            len(re.findall(r"\w+|[.:]", " ".join(notes[-MIN_NOTES_AFTER:]))) > 115
+        )  # and as many line breaks as notes
+
+
+def test_naming_everyone_is_no_answer():
+    environment = RecallEnvironment()
+    task = next(task for task in environment.tasks("eval", 3, 64) if task.answer in PEOPLE)
+    assert environment.score(task, f"It is {task.answer}.") == 1.0
+    assert environment.score(task, " ".join(PEOPLE)) == 0.0
+    assert environment.score(task, "unknown") == 0.0
 
 
 # ---- maths

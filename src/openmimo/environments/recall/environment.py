@@ -21,7 +21,7 @@ LENGTHS: Mapping[str, int] = {"short": 25, "medium": 80, "long": 230}
 """Notes in a stem: about 300, 1,000 and 3,000 tokens."""
 LENGTH_WEIGHTS: Mapping[str, float] = {"short": 50, "medium": 35, "long": 15}
 KIND_WEIGHTS: Mapping[str, float] = {"one": 55, "pair": 15, "hop": 15, "unknown": 15}
-MIN_NOTES_AFTER = 13
+MIN_NOTES_AFTER = 15
 """So many notes, more than 128 tokens, lie between what is asked for and the question."""
 
 
