@@ -3,7 +3,7 @@
 import pytest
 from small_home import noun
 
-from openmimo.environments.home import Home
+from openmimo.environments.home import Home, call_tool
 from openmimo.environments.home.appliances import make_appliance
 from openmimo.environments.home.devices import make_device
 from openmimo.environments.home.people import Person, Stay
@@ -228,3 +228,72 @@ def test_two_kinds_of_time_give_the_same_home():
         many.advance(60)
     assert one.state() == many.state()
     assert one.electric_j == many.electric_j
+
+
+def lived_in() -> Home:
+    devices = [
+        make_appliance("appliance", "dishwasher", "dishwasher", "kitchen"),
+        make_appliance("vacuum", "robot vacuum", "robot", "kitchen", rooms=("kitchen",)),
+        make_appliance("water_heater", "boiler", "boiler", "kitchen"),
+        make_appliance("climate", "air conditioner", "cooler", "kitchen", is_heating=False),
+        make_device(noun("media_player", "radio"), "radio", "kitchen", volume=30),
+        make_device(noun("media_player", "tv"), "tv", "kitchen"),
+    ]
+    return home_of(*devices)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "success"),
+    [
+        ("HassTurnOn", {"name": "dishwasher"}, "dishwasher: running 105 min left"),
+        ("HassTurnOn", {"domain": "appliance"}, "dishwasher: running 105 min left"),
+        ("HassTurnOff", {"name": "dishwasher"}, "dishwasher: off"),
+        ("HassTurnOff", {"name": "boiler"}, "boiler: off"),
+        ("HassTurnOn", {"name": "cooler"}, "cooler: on, to cool"),
+        ("HassClimateSetTemperature", {"name": "cooler", "temperature": 24}, "cooler: set to 24 °C"),
+        ("HassVacuumStart", {}, "robot: cleaning kitchen"),
+        ("HassVacuumReturnToBase", {}, "robot: docked"),
+        ("HassSetVolume", {"name": "radio", "volume_level": 15}, "radio: on at volume 15%"),
+        ("HassSetVolume", {"area": "kitchen", "volume_level": 15}, "radio: on at volume 15%"),
+        ("HassTurnOff", {"area": "kitchen"}, None),  # Lamps and screens; machines only by name or domain.
+    ],
+)
+def test_machines_are_worked_by_the_same_tools(tool, arguments, success):
+    home = lived_in()
+    result = call_tool(home, tool, arguments)
+    assert result == {"success": [success] if success else ["radio: off", "tv: off"]}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code"),
+    [
+        ("HassSetVolume", {"name": "tv", "volume_level": 20}, "unsupported"),
+        ("HassSetVolume", {"name": "radio", "volume_level": 101}, "invalid_value"),
+        ("HassSetVolume", {"name": "radio"}, "missing_parameter"),
+        ("HassSetPosition", {"name": "dishwasher", "position": 5}, "unsupported"),
+        ("HassTurnOn", {"name": "robot"}, "unsupported"),
+    ],
+)
+def test_what_a_machine_cannot_do_is_refused(tool, arguments, code):
+    home = lived_in()
+    before = home.state()
+    assert call_tool(home, tool, arguments)["error"] == code
+    assert home.state() == before
+
+
+def test_without_a_robot_none_is_sent_home():
+    assert call_tool(home_of(), "HassVacuumReturnToBase", {})["error"] == "not_found"
+
+
+def test_a_door_sensor_sees_who_comes_and_goes():
+    door = make_appliance("binary_sensor", "door sensor", "door sensor", "kitchen")
+    home = home_of(door, clock_s=8 * 3600.0 - 60, **TIGHT)
+    stays = (Stay(0.0, "kitchen"), Stay(8 * 3600.0, "kitchen", "leaving"), Stay(8 * 3600.0 + 120, "away", "at work"))
+    home.people = [Person("tom", stays)]
+    seen = []
+    for _ in range(4):
+        home.advance(60)
+        seen.append(door.word())
+    assert seen == ["closed", "open", "open", "closed"]
+    assert home.row(door) == "kitchen binary_sensor: door sensor, closed"
+    assert home.heat.lost_j == pytest.approx(2 * 60 * 150 * 10, rel=0.02)

@@ -311,7 +311,7 @@ def test_a_home_without_such_a_task_says_so():
 def test_home_is_registered():
     assert "home" in environment_names()
     assert make_environment("home").name == "home"
-    with pytest.raises(ValueError, match="choose from .*home"):
+    with pytest.raises(ValueError, match=r"choose from .*home"):
         make_environment("castle")
 
 

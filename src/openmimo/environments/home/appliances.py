@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from openmimo.environments.home.devices import Climate, Device, degrees
+from openmimo.environments.home.devices import BinarySensor, Climate, Device, degrees
 from openmimo.environments.home.thermal import Room, RoomLoad
 from openmimo.environments.home.words import Noun
 
@@ -17,6 +17,7 @@ APPLIANCE_NOUNS: dict[str, list[Noun]] = {
     "water_heater": [Noun(text, "water_heater") for text in ("boiler", "water heater")],
     "vacuum": [Noun(text, "vacuum") for text in ("vacuum", "robot vacuum")],
     "climate": [Noun("air conditioner", "climate")],
+    "binary_sensor": [Noun("door sensor", "binary_sensor", "opening")],
 }
 
 # Phases of a programme as minutes and watts. Washing 1.0 kWh, dishes 0.9 kWh, drying 1.1 kWh.
@@ -89,6 +90,14 @@ class Appliance(Device):
             if self.elapsed_s < ends_s:
                 return power_w
         return 0.0
+
+    def turn_on(self) -> str:
+        """Start; returns the new state as tools report it."""
+        return self.start()
+
+    def turn_off(self) -> str:
+        """Stop; returns the new state as tools report it."""
+        return self.stop()
 
     def start(self) -> str:
         """Run the programme from its beginning, or go on where it runs; returns the new state as tools report it."""
@@ -287,9 +296,11 @@ class AirConditioner(Climate):
 
     Attributes:
         is_cooling: cools; `is_heating` is False then.
+        mode: "heat" or "cool": what it does when it is on.
     """
 
     is_cooling: bool = False
+    mode: str = "cool"
 
     def state_text(self, room: Room) -> str:
         if not self.is_cooling:
@@ -313,17 +324,16 @@ class AirConditioner(Climate):
             load.cool_to_c.append(self.set_point_c)
         Climate.add_set_point(self, load)
 
-    def turn_off(self) -> str:
-        self.is_cooling = False
-        return Climate.turn_off(self)
-
     def turn_on(self) -> str:
-        return "on" if self.is_cooling else Climate.turn_on(self)
+        return self.set_mode(self.mode)
+
+    def turn_off(self) -> str:
+        return self.set_mode("off")
 
     def set_temperature(self, temperature_c: float) -> str:
-        """Set the set point; cools on if it cools, heats otherwise. Returns the new state as tools report it."""
+        """Set the set point and switch on; returns the new state as tools report it."""
+        self.set_mode(self.mode)
         self.set_point_c = temperature_c
-        self.is_heating = not self.is_cooling
         return f"set to {degrees(temperature_c)}"
 
     def set_mode(self, mode: str) -> str:
@@ -338,11 +348,13 @@ class AirConditioner(Climate):
         if mode not in ("heat", "cool", "off"):
             raise ValueError(f"mode={mode!r} must be heat, cool or off")
         self.is_heating, self.is_cooling = mode == "heat", mode == "cool"
-        return mode
+        self.mode = self.mode if mode == "off" else mode
+        return "off" if mode == "off" else f"on, to {mode}"
 
 
 _CLASSES: dict[str, type[Device]] = {
     "appliance": Appliance, "water_heater": WaterHeater, "vacuum": Vacuum, "climate": AirConditioner,
+    "binary_sensor": BinarySensor,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from openmimo.environments.home.appliances import (
     WaterHeater,
     make_appliance,
 )
-from openmimo.environments.home.devices import Device, MediaPlayer
+from openmimo.environments.home.devices import BinarySensor, Cover, Device, MediaPlayer
 from openmimo.environments.home.people import sample_people
 from openmimo.environments.home.thermal import Room, Weather
 from openmimo.environments.home.words import OUTDOOR_AREAS, PEOPLE, is_held_out_pair
@@ -32,6 +32,7 @@ _MACHINES = (
     ("water_heater", "", 0.5, ("cellar", "bathroom", "laundry", "garage")),
     ("vacuum", "", 0.5, ("hall", "corridor", "living room")),
     ("climate", "air conditioner", 0.35, ("bedroom", "living room", "office", "studio")),
+    ("binary_sensor", "door sensor", 0.4, ("hall", "corridor")),
 )
 
 
@@ -121,6 +122,10 @@ def _set_going(rng: random.Random, device: Device, inside: Sequence[str]) -> Non
         case AirConditioner():
             device.set_point_c = float(rng.randrange(19, 27))
             device.set_mode(rng.choice(("heat", "cool", "off")))
+        case Cover() if device.noun.head == "door" and rng.random() < 0.9:
+            device.position, device.target = 0.0, 0
+        case BinarySensor() if device.noun.measures == "opening":
+            device.is_active = rng.random() < 0.1  # Who lives here closes windows.
         case MediaPlayer():
             device.volume = 5 * rng.randint(1, 18)
         case _:

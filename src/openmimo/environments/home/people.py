@@ -14,7 +14,7 @@ AWAY = "away"
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
 AWAKE_W, ASLEEP_W = 100.0, 70.0
-STEP_OUT_S = 120.0
+AT_DOOR_S = 120.0
 SHOWER_L = 40.0
 
 
@@ -24,7 +24,7 @@ class Stay(NamedTuple):
     Attributes:
         start_s: seconds since Monday 00:00.
         place: an area of the home, or "away".
-        doing: what the listing says: "awake", "asleep", or where to: "at work".
+        doing: what the listing says: "awake", "asleep", "leaving" or "arriving", and away where: "at work".
         hot_water_l: litres at 40 °C that are used in this time.
     """
 
@@ -97,7 +97,7 @@ def _week(rng: random.Random, areas: Sequence[str]) -> list[Stay]:
     sleep_h = rng.uniform(22, 23.8)
     bed, bath = _room(rng, areas, "bedroom", "nursery", "guest room"), _room(rng, areas, "bathroom")
     kitchen, lounge = _room(rng, areas, "kitchen"), _room(rng, areas, "living room", "lounge", "office")
-    hall = _room(rng, areas, "hall", "corridor")
+    door = _room(rng, areas, "hall", "corridor")
     stays = []
     for day in range(7):
         is_workday = works and day < 5
@@ -105,10 +105,10 @@ def _week(rng: random.Random, areas: Sequence[str]) -> list[Stay]:
         wake_s = _minute(day, wake_h + late_h)
         stays += [Stay(wake_s, bath, "awake", SHOWER_L), Stay(wake_s + 900, kitchen)]
         if is_workday:
-            stays += _trip(day, leave_h, back_h, hall, "at work")
+            stays += _trip(day, leave_h, back_h, "at work", door, lounge)
         elif day == 5:
             leave = rng.uniform(10, 11)
-            stays += _trip(day, leave, leave + rng.uniform(0.7, 2), hall, "at the shops")
+            stays += _trip(day, leave, leave + rng.uniform(0.7, 2), "at the shops", door, lounge)
         else:
             stays.append(Stay(_minute(day, 10), lounge))
         stays += [Stay(_minute(day, max(18.6, back_h + 0.2)), kitchen), Stay(_minute(day, 19.5), lounge)]
@@ -116,10 +116,11 @@ def _week(rng: random.Random, areas: Sequence[str]) -> list[Stay]:
     return stays
 
 
-def _trip(day: int, leave_h: float, back_h: float, hall: str, doing: str) -> list[Stay]:
+def _trip(day: int, leave_h: float, back_h: float, doing: str, door: str, lounge: str) -> list[Stay]:
     """Two minutes at the door on the way out and back."""
     leave_s, back_s = _minute(day, leave_h), _minute(day, back_h)
-    return [Stay(leave_s - STEP_OUT_S, hall), Stay(leave_s, AWAY, doing), Stay(back_s, hall)]
+    out = [Stay(leave_s - AT_DOOR_S, door, "leaving"), Stay(leave_s, AWAY, doing)]
+    return [*out, Stay(back_s, door, "arriving"), Stay(back_s + AT_DOOR_S, lounge)]
 
 
 def _room(rng: random.Random, areas: Sequence[str], *wanted: str) -> str:

@@ -71,7 +71,7 @@ def sample_offer(rng: random.Random, without: str = "", including: Collection[st
         Tool names in the fixed order.
     """
     shares = {name: 1 - share for name, share in _MISSING_SHARE.items()} | dict.fromkeys(DISTRACTORS, _DISTRACTOR_SHARE)
-    drawn = [name for name in TOOL_NAMES if rng.random() < shares[name] and name != without]
+    drawn = [name for name in TOOL_NAMES if name in shares and rng.random() < shares[name] and name != without]
     return tuple(name for name in TOOL_NAMES if name in drawn or name in including)
 
 

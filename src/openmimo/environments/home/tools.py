@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
+from openmimo.environments.home.appliances import APPLIANCE_NOUNS, Appliance, Vacuum, WaterHeater
 from openmimo.environments.home.commands import read_command
 from openmimo.environments.home.devices import (
     SET_POINT_MAX_C,
@@ -19,6 +20,7 @@ from openmimo.environments.home.devices import (
     Device,
     Light,
     Lock,
+    MediaPlayer,
     OnOff,
 )
 from openmimo.environments.home.words import COLORS, NOUNS
@@ -104,7 +106,7 @@ def _select(home: Home, given: Mapping[str, Any], fits: Callable[[Device], bool]
     if not any(key in given for key in ("name", "area", "domain")):
         raise ToolError("missing_parameter", "give a name, an area or a domain")
     name, area, domain = (_text(given, key) for key in ("name", "area", "domain"))
-    if domain and domain not in NOUNS:
+    if domain and domain not in NOUNS and domain not in APPLIANCE_NOUNS:
         raise ToolError("invalid_value", f"there is no domain {_shown(domain)}")
     found = [
         device
@@ -158,10 +160,13 @@ def _done(home: Home, devices: list[Device], act: Callable[[Any], str]) -> dict[
 # ---- the tools
 
 
+_SWITCHABLE = (OnOff, Cover, Lock, Climate, Appliance, WaterHeater)
+
+
 def _switchable(home: Home, given: Mapping[str, Any], what: str) -> list[Device]:
     """Devices for HassTurnOn and HassTurnOff; covers and locks only by name or by domain, locks one at a time."""
     by_area_only = "area" in given and not ("name" in given or "domain" in given)
-    kinds: tuple[type[Device], ...] = (OnOff,) if by_area_only else (OnOff, Cover, Lock, Climate)
+    kinds: tuple[type[Device], ...] = (OnOff,) if by_area_only else _SWITCHABLE
     devices = _select(home, given, lambda device: isinstance(device, kinds), what)
     if len(devices) > 1 and isinstance(devices[0], Lock):
         raise ToolError("ambiguous", "locks must be named one by one")
@@ -215,9 +220,30 @@ def _live_context(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start_vacuum(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
+    robots = [device for device in home.devices if isinstance(device, Vacuum)]
+    if robots:
+        return _done(home, robots[:1], lambda robot: robot.start())
     home.vacuum = "cleaning"
     home.touched.add("vacuum")
     return {"success": ["vacuum: cleaning"]}
+
+
+def _return_vacuum(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
+    robots = _select(home, {"domain": "vacuum"}, lambda device: isinstance(device, Vacuum), "go home")
+    return _done(home, robots[:1], lambda robot: robot.return_home())
+
+
+def _set_volume(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
+    def fits(device: Device) -> bool:
+        return isinstance(device, MediaPlayer) and device.volume is not None
+
+    players = _select(home, {"domain": "media_player", **given}, fits, "be made louder or quieter")
+    volume = _percent(given, "volume_level", 0)
+    if volume is None:
+        raise ToolError("missing_parameter", "give a volume_level")
+    if len(players) > 1:
+        raise ToolError("ambiguous", f"which one: {', '.join(player.name for player in players)}")
+    return _done(home, players, lambda player: player.set_volume(volume))
 
 
 def _pause_media(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,6 +388,17 @@ _SPECS: dict[str, tuple[str, dict[str, Any], list[str], Callable[[Home, Mapping[
         _schedule,
     ),
     "HassCancelTimer": ("Cancel the newest command for later, or the newest timer", {}, [], _cancel_timer),
+    "HassVacuumReturnToBase": ("Send the vacuum robot home", {}, [], _return_vacuum),
+    "HassSetVolume": (
+        "Set the volume of a media player",
+        {
+            "name": _NAME,
+            "area": _AREA,
+            "volume_level": {"type": "integer", "minimum": 0, "maximum": 100, "description": "percent"},
+        },
+        ["volume_level"],
+        _set_volume,
+    ),
 }
 TOOL_NAMES = tuple(_SPECS)
 DISTRACTORS = (

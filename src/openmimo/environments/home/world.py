@@ -114,7 +114,7 @@ class Home:
         self.electric_j += used_j
 
     def _live(self, step_s: float, loads: dict[str, RoomLoad]) -> None:
-        """People warm rooms, air them when it is hot, use hot water and are seen by motion sensors."""
+        """People warm rooms, air them when it is hot, use hot water and are seen by sensors."""
         if not self.people:
             return
         stays = [person.now(self.clock_s)[0] for person in self.people]
@@ -122,11 +122,14 @@ class Home:
             if stay.place in loads:
                 loads[stay.place].gains_j += stay.heat_w * step_s
         self._air({stay.place for stay in stays}, loads)
-        awake = {stay.place for stay in stays if stay.doing == "awake"}
+        awake = {stay.place for stay in stays if stay.doing != "asleep"}
+        at_door = {stay.place for stay in stays if stay.doing in ("leaving", "arriving")}
         flow_l_s = sum(person.hot_water_l_s(self.clock_s) for person in self.people)
         for device in self.devices:
             if isinstance(device, BinarySensor) and device.noun.measures == "motion":
                 device.is_active = device.area in awake
+            elif isinstance(device, BinarySensor) and device.noun.text == "door sensor":
+                device.is_active = device.area in at_door
             elif isinstance(device, WaterHeater):
                 device.flow_l_s, flow_l_s = flow_l_s, 0.0  # The first tank feeds all taps.
 
