@@ -86,6 +86,7 @@ class Sandbox:
         self._cpu_s, self._wall_s = cpu_s, wall_s
         self._lock = threading.Lock()
         self._jail: subprocess.Popen[bytes] | None = None
+        self._owner = 0
         self.backend: Backend | None = None
 
     def run(self, source: str, function: str = "f", arguments: Sequence[Any] = ()) -> Outcome:
@@ -103,7 +104,8 @@ class Sandbox:
         if len(source) > MAX_SOURCE_CHARS or "\0" in source:
             return Outcome("limit")
         with self._lock:
-            if self._jail is None or self._jail.poll() is not None:
+            # A jail that a fork of this process inherited is the original's.
+            if self._jail is None or self._owner != os.getpid() or self._jail.poll() is not None:
                 self._start()
             return self._ask(source, function, arguments)
 
@@ -111,7 +113,7 @@ class Sandbox:
         """End the jail. The next program starts a new one."""
         with self._lock:
             if self._jail is not None:
-                _end(self._jail)
+                _end(self._jail, self._owner)
             self._jail = None
 
     def _start(self) -> None:
@@ -127,8 +129,8 @@ class Sandbox:
                 close_fds=True,
                 start_new_session=True,
             )
-            self._jail = jail
-            weakref.finalize(self, _end, jail)
+            self._jail, self._owner = jail, os.getpid()
+            weakref.finalize(self, _end, jail, self._owner)
             try:
                 answer = self._receive(time.monotonic() + START_S)
                 if "ready" not in answer:
@@ -136,7 +138,7 @@ class Sandbox:
                 self._probe()
             except SandboxError as error:
                 reasons.append(f"{backend}: {error}")
-                _end(jail)
+                _end(jail, self._owner)
                 self._jail = None
                 continue
             self.backend = backend
@@ -183,7 +185,7 @@ class Sandbox:
             ready = left > 0 and select.select([self._jail.stdout], [], [], left)[0]
             piece = os.read(self._jail.stdout.fileno(), size - len(text)) if ready else b""
             if not piece:
-                _end(self._jail)
+                _end(self._jail, self._owner)
                 raise SandboxError("the sandbox stopped answering and was ended: try again")
             text += piece
         return text
@@ -204,7 +206,9 @@ def _outcome(answer: dict[str, Any], num_arguments: int) -> Outcome:
     )
 
 
-def _end(jail: subprocess.Popen[bytes]) -> None:
+def _end(jail: subprocess.Popen[bytes], owner: int) -> None:
+    if owner != os.getpid():
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(jail.pid, signal.SIGKILL)
     for pipe in (jail.stdin, jail.stdout):

@@ -150,8 +150,6 @@ def _filter() -> bytes:
 
 def allow_few_calls() -> None:
     """Allow this process a handful of system calls: no file, socket, process, signal or mapping of code."""
-    if not _NUMBERS:
-        raise Refused(f"the list of system calls is not known for {platform.machine()}")
     code = ctypes.create_string_buffer(_filter())
     program = struct.pack("=HxxxxxxQ", (len(code) - 1) // 8, ctypes.addressof(code))
     _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
@@ -302,6 +300,8 @@ def put_up_walls(backend: str) -> None:
     Raises:
         Refused: the kernel does not allow it.
     """
+    if not _NUMBERS:
+        raise Refused(f"the list of system calls is not known for {platform.machine()}")
     if backend == "namespaces":
         enter_namespaces()
         empty_root()
@@ -320,7 +320,7 @@ def main(backend: str) -> None:
     """
     try:
         put_up_walls(backend)
-    except (Refused, OSError) as error:
+    except (Refused, OSError, AttributeError) as error:  # the last where the C library has no such call
         _send({"refused": str(error)})
         return
     gc.freeze()
