@@ -68,6 +68,16 @@ def test_a_day_in_the_demo_home_stays_liveable():
         assert 17 < home.rooms["bedroom"].temperature_c < 22
 
 
+def test_the_blind_of_the_demo_home_keeps_the_sun_out():
+    bright, dark = demo_home(), demo_home()
+    dark.named("living room blind").turn_off()
+    for home in (bright, dark):
+        home.advance(6 * 3600)
+    shaded_k = bright.rooms["living room"].temperature_c - dark.rooms["living room"].temperature_c
+    assert 1.0 < shaded_k < 5.0
+    assert 0.5 < bright.electric_j / 3.6e6 < 20
+
+
 def test_threads_do_not_tear_the_state_of_a_live_home():
     live = LiveHome()
     torn: list[str] = []

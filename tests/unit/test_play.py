@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from openmimo.cli import main
-from openmimo.environments import make_environment
+from openmimo.environments import environment_names, make_environment
 from openmimo.environments.home import tool_dicts
-from openmimo.episodes import read_episodes
+from openmimo.episodes import EpisodeHead, append_episode, draw_task, read_episodes, replay
 from openmimo.errors import RequestError
 from openmimo.messages import ToolCall
 from openmimo.play import parse_reply
@@ -137,6 +137,18 @@ def test_a_log_that_breaks_off_is_played_as_far_as_it_goes(tmp_path, monkeypatch
     capsys.readouterr()
     assert main(["world", "replay", str(log), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["logged"] is None
+
+
+@pytest.mark.parametrize("name", environment_names())
+def test_a_right_episode_of_every_environment_replays_the_same(name, tmp_path):
+    environment, task = draw_task(name, "eval", 1)
+    episode, messages = environment.start(task), list(task.messages)
+    for message in environment.gold(task):
+        if message.role == "assistant":
+            messages += [message, *episode.step(message)]
+    append_episode(tmp_path / "log", EpisodeHead(name, "eval", 1, 0, task.id, task.kind), messages, episode.reward())
+    (logged,) = read_episodes(tmp_path / "log")
+    assert (logged.reward, replay(logged).reward, replay(logged).differences) == (1.0, 1.0, [])
 
 
 def test_control_characters_do_not_reach_the_terminal(tmp_path, capsys):

@@ -161,7 +161,8 @@ class World:
 def _do(home: Home, chore: Chore) -> None:
     match home.named(chore.name):
         case OnOff() | Cover() as device:
-            device.turn_on() if chore.turns_on else device.turn_off()
+            act = device.turn_on if chore.turns_on else device.turn_off
+            act()
         case Appliance() as machine if chore.turns_on:
             machine.start()
         case Vacuum() as robot if chore.turns_on:

@@ -8,6 +8,7 @@ from openmimo.environments.home.devices import Device, make_device
 from openmimo.environments.home.thermal import Room, Weather
 from openmimo.environments.home.words import NOUNS
 from openmimo.environments.home.world import Home
+from openmimo.environments.sky import Sky
 
 __all__ = ["demo_home", "floor_plan"]
 
@@ -59,12 +60,21 @@ def demo_home() -> Home:
         _device("binary_sensor", "window", "office window", "office", is_active=True),
         _device("sensor", "humidity sensor", "humidity sensor", "bathroom"),
     ]
-    rooms = {area: Room(temperature, gains_w=300.0) for area, temperature in _TEMPERATURES_C.items()}
-    return Home(devices, rooms, Weather(mean_c=7.0, swing_c=4.0), clock_s=(7 * 60 + 40) * 60.0)
+    rooms = {
+        area: Room(temperature, gains_w=260.0, window_m2=_WINDOWS[area][0], window_azimuth_deg=_WINDOWS[area][1])
+        for area, temperature in _TEMPERATURES_C.items()
+    }
+    weather, sky = Weather(mean_c=7.0, swing_c=4.0), Sky(latitude_deg=48.0, day_of_year=90, cloud=0.5)
+    return Home(devices, rooms, weather, clock_s=(7 * 60 + 40) * 60.0, sky=sky, standby_w=90.0)
 
 
 _TEMPERATURES_C = {
     "kitchen": 20.5, "living room": 21.0, "bedroom": 18.0, "hall": 18.5, "office": 17.0, "bathroom": 21.5,
+}  # fmt: skip
+# Area: square metres of glass, and where it faces; the plan's top is south.
+_WINDOWS = {
+    "living room": (0.8, 180.0), "kitchen": (0.5, 180.0), "office": (0.5, 180.0), "hall": (0.3, 90.0),
+    "bedroom": (0.6, 0.0), "bathroom": (0.3, 0.0),
 }  # fmt: skip
 
 
