@@ -11,7 +11,7 @@ from openmimo.environments import make_environment
 from openmimo.environments.car import KIND_WEIGHTS, sample_group
 
 ENVIRONMENT = make_environment("car")
-TASKS = list(ENVIRONMENT.tasks("train", 1, 160))
+TASKS = list(ENVIRONMENT.tasks("train", 1, 120))
 KINDS = {kind for weights in KIND_WEIGHTS.values() for kind in weights}
 
 
@@ -49,10 +49,10 @@ def test_the_same_seed_gives_the_same_tasks_and_another_one_others():
 
 
 def test_eval_shares_no_car_and_no_phrasing_with_train():
-    held_out = list(ENVIRONMENT.tasks("eval", 1, 80))
+    held_out = list(ENVIRONMENT.tasks("eval", 1, 40))
     assert {task.system for task in held_out}.isdisjoint(task.system for task in TASKS)
     assert {task.family for task in held_out}.isdisjoint(task.family for task in TASKS)
-    known = {task.family for task in ENVIRONMENT.tasks("eval", 1, 80, phrasings="train")}
+    known = {task.family for task in ENVIRONMENT.tasks("eval", 1, 40, phrasings="train")}
     assert known.isdisjoint(task.family for task in held_out)
 
 

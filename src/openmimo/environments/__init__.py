@@ -2,6 +2,7 @@
 
 from openmimo.environments.base import Environment, Episode, Split, Task, environment_names, make_environment, register
 from openmimo.environments.car import CarEnvironment
+from openmimo.environments.energy import EnergyEnvironment
 from openmimo.environments.home import HomeEnvironment
 from openmimo.environments.maths import MathsEnvironment
 from openmimo.environments.programs import ProgramsEnvironment
@@ -14,3 +15,4 @@ register("maths", MathsEnvironment)
 register("programs", ProgramsEnvironment)
 register("recall", RecallEnvironment)
 register("car", CarEnvironment)
+register("energy", EnergyEnvironment)

@@ -75,7 +75,9 @@ def no_tool() -> Answer:
     Returns:
         "I have no tool for that."
     """
-    return Answer("I have no tool for that.", (_DENIAL, r"tools?|able|support\w*|do that"), ("find", "there is no"))
+    return Answer(
+        "I have no tool for that.", (_DENIAL, r"tools?|able|support\w*|do that"), ("find", "there is no", "driving")
+    )
 
 
 def driving_answer() -> Answer:

@@ -11,6 +11,7 @@ from openmimo.environments.car.physics import (
     TAPER_SHARE,
     battery_limit_kw,
     cabin_step_c,
+    climate_w,
     heat_pump_cop,
     kwh_per_km,
     open_window_w_k,
@@ -24,8 +25,6 @@ IDLE_STEP_S = 600.0
 WEEK_S = 7 * 86400.0
 CHARGE_EFFICIENCY = 0.92
 BATTERY_MAX_KW = 120.0
-CLIMATE_MAX_W = 4000.0
-CLIMATE_GAIN_W_K = 3000.0
 SEAT_W = 30.0
 SWITCH_W = {"front defroster": 800.0, "rear defroster": 250.0, "wheel heater": 60.0}
 RESERVE_SHARE = 0.05
@@ -241,8 +240,7 @@ class Car:
     def _climate_kw(self, step_s: float, outside_c: float, sun_w_m2: float) -> float:
         heat_w = 0.0
         if self.climate_on and self._has_energy():
-            wanted_w = CLIMATE_GAIN_W_K * (self.set_point_c - self.cabin_c)
-            heat_w = max(-CLIMATE_MAX_W, min(CLIMATE_MAX_W, wanted_w))
+            heat_w = climate_w(self.set_point_c, self.cabin_c)
         electric_kw = abs(heat_w) / heat_pump_cop(self.cabin_c, outside_c) / 1000
         loss_w_k = open_window_w_k([*self.windows.values(), 100 if self.trunk_open else 0])
         self.cabin_c = cabin_step_c(self.cabin_c, outside_c, heat_w, sun_w_m2, loss_w_k, step_s)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openmimo.environments.car.car import Car
+from openmimo.environments.car.physics import cabin_step_c, climate_w, open_window_w_k
 
 __all__ = ["Cockpit", "Phone", "clock_text"]
 
 STOP_SUFFIX = " charger"
+COMFORT_K = 1.0
 
 
 def clock_text(clock_s: float) -> str:
@@ -149,13 +151,11 @@ class Cockpit:
         Returns:
             Least time after which the cabin is within `COMFORT_K` of the set point, 0 where it is anyway, 60 at most.
         """
-        trial = self.car.copy()
-        trial.cabin_c, trial.climate_on, trial.warm_at_s, trial.is_plugged = self.outside_c, True, None, True
-        trial.route, trial.is_driving = [], False
-        for minutes in range(0, 60, 5):
-            if abs(trial.cabin_c - trial.set_point_c) <= COMFORT_K:
+        cabin_c, set_point_c, loss_w_k = self.outside_c, self.car.set_point_c, open_window_w_k([])
+        for minutes in range(60):
+            if minutes % 5 == 0 and abs(cabin_c - set_point_c) <= COMFORT_K:
                 return minutes
-            trial.advance(300, 0.0, self.outside_c)
+            cabin_c = cabin_step_c(cabin_c, self.outside_c, climate_w(set_point_c, cabin_c), 0.0, loss_w_k, 60.0)
         return 60
 
     def rows(self) -> Iterator[tuple[str, str]]:
@@ -206,9 +206,6 @@ class Cockpit:
         """The system message of a chat about this car."""
         rows = "\n".join(f"- {text}" for _, text in self.rows())
         return f"You control a car. It is {clock_text(self.clock_s)}, {round(self.outside_c)} °C outside.\n{rows}"
-
-
-COMFORT_K = 1.0
 
 
 def _position(percent: int) -> str:

@@ -86,7 +86,8 @@ def _finish(scene: Scene, kind: str, draft: Draft, phrasings: Split) -> ActingTa
     gold, after = work_out(CAR_TOOLS, scene.cockpit, scene.offered, "\n".join(draft.thought), draft.calls, said)
     answer = draft.answer
     if kind == "impossible":
-        answer = error_answer({"error": "", "message": gold[-1].content.partition(": ")[2].rstrip(".")})
+        failed = error_answer({"error": "", "message": gold[-1].content.partition(": ")[2].rstrip(".")})
+        answer = failed._replace(forbidden=(*failed.forbidden, "driving"))
     elif draft.calls and not _is_new(scene.cockpit, after):
         return None
     goal = draft.goal or StateGoal(after.commanded(), answer)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["TAPER_SHARE", "battery_limit_kw", "cabin_step_c", "heat_pump_cop", "kwh_per_km", "open_window_w_k"]
+__all__ = [
+    "TAPER_SHARE",
+    "battery_limit_kw",
+    "cabin_step_c",
+    "climate_w",
+    "heat_pump_cop",
+    "kwh_per_km",
+    "open_window_w_k",
+]
 
 MASS_KG = 1900.0
 DRAG_AREA_M2 = 0.62
@@ -16,6 +24,8 @@ CABIN_J_K = 2.0e5
 CABIN_LOSS_W_K = 40.0
 CABIN_SUN_M2 = 0.8
 WINDOW_LOSS_W_K = 60.0
+CLIMATE_MAX_W = 4000.0
+CLIMATE_GAIN_W_K = 3000.0
 
 
 def kwh_per_km(speed_kmh: float, outside_c: float) -> float:
@@ -78,6 +88,18 @@ def cabin_step_c(
     """
     rest_c = outside_c + (heat_w + CABIN_SUN_M2 * sun_w_m2) / loss_w_k
     return rest_c + (cabin_c - rest_c) * math.exp(-loss_w_k * step_s / CABIN_J_K)
+
+
+def climate_w(set_point_c: float, cabin_c: float) -> float:
+    """What the climate control brings into the cabin.
+
+    Args:
+        set_point_c: wanted temperature.
+        cabin_c: temperature now.
+    Returns:
+        Heat in W in proportion to the difference, at most 4 kW; below 0 it cools.
+    """
+    return max(-CLIMATE_MAX_W, min(CLIMATE_MAX_W, CLIMATE_GAIN_W_K * (set_point_c - cabin_c)))
 
 
 def open_window_w_k(percents_open: list[int]) -> float:

@@ -54,13 +54,13 @@ def _draw(scene: Scene, is_charge: bool, is_warm: bool) -> Draft | None:
 
 def _think_charge(cockpit: Cockpit, place: str, reserve: int, thought: list[str]) -> int:
     need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
-    thought += [cockpit.quote(place), f"{need} + {reserve} = {need + reserve}, battery {cockpit.car.percent}%"]
+    thought += [cockpit.quote(place), f"{need}+{reserve}={need + reserve}, battery {cockpit.car.percent}%"]
     return need + reserve
 
 
 def _think_warm(cockpit: Cockpit, leave_s: float, thought: list[str]) -> str:
     start = clock_text(latest_start_s(cockpit, leave_s))
-    ready = f"{clock_text(leave_s)} - {cockpit.ready_minutes()} min = {start}"
+    ready = f"{clock_text(leave_s)}-{cockpit.ready_minutes()}={start}"
     thought += [cockpit.quote("climate"), ready]
     return start
 
@@ -131,7 +131,7 @@ def _stop(scene: Scene) -> Draft | None:
         if name not in costs:
             thought.append(f"{name} {first}% too far")
             continue
-        thought.append(f"{name} {first} + {second} = {costs[name]}{' best' if costs[name] < best else ''}")
+        thought.append(f"{name} {first}+{second}={costs[name]}{' best' if costs[name] < best else ''}")
         best = min(best, costs[name])
     if not costs:
         return Draft("stop_for", {"p": said}, thought, answer=too_far_answer(said))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -163,7 +164,7 @@ def greedy_plan(problem: Problem, order: Iterable[str] | None = None) -> Plan:
         hours = sorted(range(job.by), key=lambda hour: problem.price(plan, hour, job.kw))[: job.hours]
         plan = Plan(plan.starts, frozenset(hours))
     if problem.battery:
-        plan = Plan(plan.starts, plan.car, _best_swing(problem))
+        plan = Plan(plan.starts, plan.car, _best_swing(problem, plan))
     return plan
 
 
@@ -172,15 +173,10 @@ def window_cost(problem: Problem, plan: Plan, load: Load, start: int) -> float:
     return sum(problem.price(plan, start + hour, load.kw) for hour in range(load.hours))
 
 
-def _best_swing(problem: Problem) -> tuple[int, int] | None:
-    """Fill at the lowest price so far, use at the highest gain over it."""
-    low, best, swing = 0, 0, None
-    for hour, price in enumerate(problem.prices):
-        if price < problem.prices[low]:
-            low = hour
-        if price - problem.prices[low] > best:
-            best, swing = price - problem.prices[low], (low, hour)
-    return swing
+def _best_swing(problem: Problem, plan: Plan) -> tuple[int, int] | None:
+    """The pair of hours that saves most, None where none saves anything."""
+    pairs = [None, *itertools.combinations(range(len(problem.prices)), 2)]
+    return min(pairs, key=lambda pair: problem.cost_ct(Plan(plan.starts, plan.car, pair)))
 
 
 def is_proven(problem: Problem, plan: Plan) -> bool:

@@ -1,0 +1,114 @@
+"""The working of a plan in steps that a small model can take: copy prices, add, keep the best so far."""
+
+from __future__ import annotations
+
+from openmimo.environments.energy.board import Board
+from openmimo.environments.energy.problem import Load, Plan, Problem
+
+__all__ = ["battery_lines", "car_lines", "deadline_line", "load_lines", "widest_swing"]
+
+
+def deadline_line(board: Board, load: Load) -> str:
+    """The appliance and the latest hour at which it can start: "dishwasher, 2 h, 1 kW, by 22-2=20".
+
+    Args:
+        board: shows the appliance.
+        load: what is asked for.
+    Returns:
+        One line.
+    """
+    by, latest = (board.first_hour + load.by) % 24, (board.first_hour + load.by - load.hours) % 24
+    return f"{board.appliance_row(load.name)}, by {by}-{load.hours}={latest}"
+
+
+def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[str] | None:
+    """Every start that meets the deadline with its prices, "best" after each that is lower than all before it.
+
+    Args:
+        board: shows the appliance.
+        problem: prices and sun.
+        plan: what is planned already and takes its sun.
+        load: what is asked for.
+    Returns:
+        Lines such as "18: 31+34=65 best", or None where sun covers an hour only in part.
+    """
+    lines, best = [deadline_line(board, load)], float("inf")
+    for start in range(load.by - load.hours + 1):
+        prices = _whole_prices(problem, plan, range(start, start + load.hours), load.kw)
+        if prices is None:
+            return None
+        text, total = str(prices[0]), prices[0]
+        for price in prices[1:]:
+            total += price
+            text += f"+{price}={total}"
+        lines.append(f"{board.hours[start]}: {text}{' best' if total < best else ''}")
+        best = min(best, total)
+    return lines
+
+
+def _whole_prices(problem: Problem, plan: Plan, hours: range, kw: int) -> list[int] | None:
+    free = [problem.sun[hour] - problem.use_kwh(plan)[hour] for hour in hours]
+    if any(0 < left < kw for left in free):
+        return None
+    return [problem.feed_in if left >= kw else problem.prices[hour] for hour, left in zip(hours, free, strict=True)]
+
+
+def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[list[str], list[int]] | None:
+    """How many hours the car needs, and the cheapest ones, one after another.
+
+    Args:
+        board: shows the car.
+        problem: has a car.
+        plan: what is planned already and takes its sun.
+        target: percent to reach.
+    Returns:
+        Lines, and the hours of the day in the order of their prices; None where sun covers an hour only in part.
+    """
+    car, job = board.car, problem.car
+    assert car is not None
+    assert job is not None
+    prices = _whole_prices(problem, plan, range(job.by), job.kw)
+    if prices is None:
+        return None
+    by = (board.first_hour + job.by) % 24
+    head = f"{target}-{car.percent}={target - car.percent}, {job.hours} h by {by}"
+    chosen = sorted(range(job.by), key=lambda hour: prices[hour])[: job.hours]
+    return [board.car_row(), head, *(f"{board.hours[hour]}: {prices[hour]}" for hour in chosen)], [
+        board.hours[hour] for hour in chosen
+    ]
+
+
+def battery_lines(board: Board) -> list[str]:
+    """The lowest price so far and the gain over it, hour by hour.
+
+    Args:
+        board: shows the prices.
+    Returns:
+        Lines such as "20: 24 low" and "21: 38-24=14 best".
+    """
+    lines, low, best = [], board.prices[0] + 1, 0
+    for hour, price in zip(board.hours, board.prices, strict=True):
+        if price < low:
+            low = price
+            lines.append(f"{hour}: {price} low")
+        else:
+            lines.append(f"{hour}: {price}-{low}={price - low}{' best' if price - low > best else ''}")
+            best = max(best, price - low)
+    return lines
+
+
+def widest_swing(prices: tuple[int, ...]) -> tuple[int, int] | None:
+    """Where `battery_lines` ends: the lowest price before the widest gap, and the price that makes it.
+
+    Args:
+        prices: hour by hour.
+    Returns:
+        The two hours, counted from now, or None where prices never rise.
+    """
+    low, swing, best = 0, None, 0
+    for hour, price in enumerate(prices):
+        if price < prices[low]:
+            low = hour
+        if price - prices[low] > best:
+            best, swing = price - prices[low], (low, hour)
+    return swing
