@@ -22,9 +22,11 @@ __all__ = [
     "missing_answer",
     "motion_answer",
     "nothing_answer",
+    "outside_answer",
     "scope_answer",
     "state_answer",
     "temperature_answer",
+    "time_answer",
     "unsupported_answer",
     "which_answer",
     "yes_no_answer",
@@ -159,6 +161,29 @@ def motion_answer(home: Home, device: Device) -> Answer:
     if device.word() == "detected":
         return Answer(f"Yes, there is motion {in_area(device.area)}.", (r"\A\W*yes",), ("no", *others))
     return Answer(f"No, there is no motion {in_area(device.area)}.", (r"\A\W*no",), ("yes", *others))
+
+
+def time_answer(home: Home) -> Answer:
+    """Tell the time.
+
+    Args:
+        home: the home.
+    Returns:
+        Such as "It is 13:05."
+    """
+    return Answer(f"It is {home.clock}.", (home.clock,), _REFUSALS)
+
+
+def outside_answer(home: Home) -> Answer:
+    """Tell how warm it is outside.
+
+    Args:
+        home: the home.
+    Returns:
+        Such as "It is 7 °C outside."
+    """
+    degrees = round(home.outside_c)
+    return Answer(f"It is {degrees} °C outside.", (rf"(?<![-\d.]){degrees}",), tuple(map(re.escape, home.rooms)))
 
 
 def missing_answer(mention: Mention) -> Answer:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.base import Split
+from openmimo.environments.home.checks import look, replay
 from openmimo.environments.home.generate import MAX_DEVICES, sample_home
-from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, look, sample_task
+from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, sample_task
 from openmimo.environments.home.tools import render_result
 from openmimo.environments.home.turns import Turn
 
@@ -63,11 +64,11 @@ class HomeEpisode:
         """Score what has been done so far.
 
         Returns:
-            1.0 when exactly the right devices were commanded, at each of the task's checks all of them are as asked by
-            then and the rest as before, and, where the task asks for an answer, the last reply gives it; else 0.0.
+            1.0 when at each of the task's moments exactly the right devices have been commanded, all of them as asked
+            by then and the rest as before, and, where the task asks for an answer, the last reply gives it; else 0.0.
         """
-        end, seen = look(self.home, [seconds for seconds, _ in self.task.checks])
-        is_right = end.touched == self.task.touched and seen == self.task.checks
+        goal = replay(self.task.home, self.task.gold, self._offered)
+        is_right = look(self.home, self.task.moments) == look(goal, self.task.moments)
         if self.task.answer is not None:
             is_right = is_right and not self._last.tool_calls and self.task.answer.accepts(self._last.content)
         return float(is_right)

@@ -30,7 +30,7 @@ def read_tables(folder: Path) -> dict[str, Generations]:
     Returns:
         The families of every intent.
     Raises:
-        ValueError: a line stands before the first intent, or an intent comes twice.
+        ValueError: an intent comes twice.
     """
     found: dict[str, Generations] = {}
     for path in sorted(folder.glob("*.txt")):

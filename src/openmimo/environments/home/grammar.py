@@ -49,8 +49,15 @@ def words_of(family: Family) -> set[str]:
     return set(re.findall(r"[a-z']+", " ".join(" ".join(part) for part in family.parts if isinstance(part, tuple))))
 
 
-def _split(intent: str, generations: Generations) -> dict[str, list[Family]]:
-    """Hold out a fifth of each generation by hash; later ones cannot move the families of earlier ones."""
+def split_families(intent: str, generations: Generations) -> dict[str, list[Family]]:
+    """Hold out a fifth of each generation by hash; later ones cannot move the families of earlier ones.
+
+    Args:
+        intent: what they ask for.
+        generations: their patterns, oldest first.
+    Returns:
+        The families to train on and those held out, under "train" and "eval".
+    """
     split: dict[str, list[Family]] = {"train": [], "eval": []}
     for generation in generations:
         families = [_compile(intent, line) for line in generation]
@@ -87,7 +94,7 @@ def split_tables(tables: Mapping[str, Generations]) -> dict[str, dict[str, list[
     Returns:
         For each intent its families by split, "train" and "eval".
     """
-    return {intent: _split(intent, generations) for intent, generations in tables.items()}
+    return {intent: split_families(intent, generations) for intent, generations in tables.items()}
 
 
 _FAMILIES = split_tables(FAMILIES)

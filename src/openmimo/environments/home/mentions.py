@@ -128,7 +128,7 @@ def resolve(home: Home, mention: Mention) -> list[Device]:
 
 
 def ambiguous_mention(rng: random.Random, home: Home, domains: Collection[str]) -> tuple[Mention, list[Device]] | None:
-    """Find an area and a word that fit two or three devices of one domain.
+    """Find a word, mostly with an area, that fits two or three devices of one domain.
 
     Args:
         rng: source of randomness.
@@ -140,7 +140,10 @@ def ambiguous_mention(rng: random.Random, home: Home, domains: Collection[str]) 
     starts = [device for device in home.devices if device.domain in domains]
     for device in rng.sample(starts, len(starts)):
         for phrase in noun_phrases(device.noun):
-            mention = _area_mention(rng, device.area, phrase, "area")
+            is_bare = rng.random() < 0.35
+            mention = (
+                Mention(phrase, "house", noun=phrase) if is_bare else _area_mention(rng, device.area, phrase, "area")
+            )
             found = resolve(home, mention)
             if 2 <= len(found) <= 3 and len({other.domain for other in found}) == 1 and _unlike(found, mention):
                 return mention, found

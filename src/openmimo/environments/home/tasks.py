@@ -11,13 +11,14 @@ from typing import Any
 from openmimo.chat import Message
 from openmimo.environments.base import Split, Task
 from openmimo.environments.home.answers import Answer
+from openmimo.environments.home.checks import moments_of
 from openmimo.environments.home.generate import MAX_DEVICES, MIN_DEVICES, sample_home
 from openmimo.environments.home.gold import work_out
 from openmimo.environments.home.kinds import KINDS, Draft, Scene, draw_draft
-from openmimo.environments.home.tools import DISTRACTORS, TOOL_NAMES, pass_time, tool_dicts
+from openmimo.environments.home.tools import DISTRACTORS, TOOL_NAMES, tool_dicts
 from openmimo.environments.home.world import Home
 
-__all__ = ["KIND_WEIGHTS", "HomeTask", "look", "sample_group", "sample_offer", "sample_task", "sample_tasks"]
+__all__ = ["KIND_WEIGHTS", "HomeTask", "sample_group", "sample_offer", "sample_task", "sample_tasks"]
 
 # Looking things up in the listing comes first: every other kind is built on it.
 KIND_WEIGHTS: Mapping[str, float] = {
@@ -25,7 +26,6 @@ KIND_WEIGHTS: Mapping[str, float] = {
     "relative": 5, "condition": 6, "followup": 7, "timer": 2, "schedule": 3, "count": 3, "indirect": 3, "confirm": 1,
 }  # fmt: skip
 MAX_DRAWS = 60
-SETTLE_S, EARLY_S = 60.0, 30.0
 _MISSING_SHARE = {
     "HassTurnOn": 0.03,
     "HassTurnOff": 0.03,
@@ -46,8 +46,7 @@ class HomeTask(Task):
         intent: what the request asks for.
         family: id of its arrangement of words.
         home: the home at the start; never changed, episodes work on copies.
-        touched: names of the devices that are commanded up to the last check.
-        checks: at which seconds after the last reply the home is looked at, and what has been asked of it by then.
+        moments: seconds after the last reply at which the home must be as after the gold replies.
         answer: what the last reply must say, or None where only the final state counts.
     """
 
@@ -55,8 +54,7 @@ class HomeTask(Task):
     intent: str
     family: str
     home: Home = field(repr=False)
-    touched: frozenset[str]
-    checks: tuple[tuple[float, Mapping[str, tuple[Any, ...]]], ...]
+    moments: tuple[float, ...]
     answer: Answer | None
 
 
@@ -163,7 +161,6 @@ def _draw(
 def _task(scene: Scene, kind: str, draft: Draft, system: str, tools: list[dict[str, Any]]) -> HomeTask:
     home = draft.home or scene.home
     done = work_out(draft, home, scene.offered)
-    end, checks = look(done.home, _moments(done.home))
     return HomeTask(
         id=f"{zlib.crc32(system.encode()):08x}{zlib.crc32(draft.request.encode()):08x}",
         kind=kind,
@@ -174,37 +171,6 @@ def _task(scene: Scene, kind: str, draft: Draft, system: str, tools: list[dict[s
         intent=draft.intent,
         family=draft.family.id,
         home=home,
-        touched=frozenset(end.touched),
-        checks=checks,
+        moments=moments_of(done.home),
         answer=done.answer,
     )
-
-
-def _moments(home: Home) -> tuple[float, ...]:
-    """A minute later; where something is planned, shortly before and a minute after each plan instead."""
-    delays = [plan[0] - home.clock_s for plan in home.plans]
-    return tuple(sorted({delay + offset for delay in delays for offset in (-EARLY_S, SETTLE_S)})) or (SETTLE_S,)
-
-
-def look(home: Home, moments: Collection[float]) -> tuple[Home, tuple[tuple[float, dict[str, tuple[Any, ...]]], ...]]:
-    """Let time pass on a copy, and look at some moments at what has been asked of the home.
-
-    Args:
-        home: the home after the last reply; not changed.
-        moments: seconds from then on, ascending.
-    Returns:
-        The copy at the last moment, with everything that was touched up to then; and at each moment what `asked` says.
-    """
-    later = home.copy()
-    later.touched |= home.touched
-    seen = []
-    for seconds in moments:
-        pass_time(later, max(0.0, home.clock_s + seconds - later.clock_s))
-        seen.append((seconds, asked(later)))
-    return later, tuple(seen)
-
-
-def asked(home: Home) -> dict[str, tuple[Any, ...]]:
-    """What has been asked of the devices, how long each timer has left, and how many plans are open."""
-    timers = tuple(sorted(round(end_s - home.clock_s) for end_s in home.timers_s))
-    return home.commanded() | {"timers": timers, "plans": (len(home.plans),)}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from openmimo.environments.home.devices import Climate, Cover, Device, Light
+from openmimo.environments.home.families import LISTS
 from openmimo.environments.home.generate import sample_percent
 from openmimo.environments.home.words import COLORS
 
@@ -21,33 +22,13 @@ class Value(NamedTuple):
 
 
 NO_VALUE = Value("", {})
+WRITTEN_SHARE, HALF_SHARE = 0.12, 0.06
 
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-NUMBER_WORDS = dict(enumerate(_ONES)) | {10 * number: word for number, word in enumerate(_TENS, 2)}
-NUMBER_WORDS |= {number: f"{NUMBER_WORDS[number - number % 10]}-{_ONES[number % 10]}" for number in range(21, 30)}
-"""How some whole numbers are written out."""
+NUMBER_WORDS = dict(enumerate(LISTS["ones"])) | {10 * number: word for number, word in enumerate(LISTS["tens"], 2)}
+NUMBER_WORDS |= {
+    tens + ones: f"{NUMBER_WORDS[tens]}-{NUMBER_WORDS[ones]}" for tens in range(20, 100, 10) for ones in range(1, 10)
+}
+"""How the numbers from 0 to 99 are written out."""
 
 
 def sample_value(rng: random.Random, intent: str) -> Value:
@@ -69,7 +50,8 @@ def sample_value(rng: random.Random, intent: str) -> Value:
         color = rng.choice(COLORS)
         return Value(color, {"color": color})
     if intent == "set_temperature":
-        return say_temperature(rng, rng.randint(15, 25) if rng.random() < 0.8 else rng.randint(5, 30))
+        degrees = rng.randint(15, 25) if rng.random() < 0.8 else rng.randint(5, 30)
+        return say_temperature(rng, degrees + 0.5 if degrees < 30 and rng.random() < HALF_SHARE else degrees)
     return NO_VALUE
 
 
@@ -81,23 +63,33 @@ def say_percent(rng: random.Random, percent: int, words: Mapping[int, str]) -> s
         percent: the number.
         words: words that may stand for some numbers.
     Returns:
-        "half", "40%", "40 percent" or "40".
+        "half", "40%", "40 percent", "40" or "forty percent".
     """
     if percent in words and rng.random() < 0.3:
         return words[percent]
+    if percent in NUMBER_WORDS and rng.random() < WRITTEN_SHARE:
+        return NUMBER_WORDS[percent] + rng.choice((" percent", " percent", ""))
     return f"{percent}{rng.choice(('%', '%', ' percent', ''))}"
 
 
-def say_temperature(rng: random.Random, degrees: int) -> Value:
+def say_temperature(rng: random.Random, degrees: float) -> Value:
     """Write a set point.
 
     Args:
         rng: source of randomness.
-        degrees: whole °C.
+        degrees: °C, whole or with a half.
     Returns:
-        The value, its text such as "21 degrees" or "21".
+        The value, its text such as "21 degrees", "21", "minus 3 degrees" or "nineteen and a half degrees".
     """
-    return Value(f"{degrees}{rng.choice((' degrees', ' degrees', '', ' °C'))}", {"temperature": degrees})
+    whole, is_half = int(abs(degrees)), degrees != int(degrees)
+    is_written = whole in NUMBER_WORDS and rng.random() < WRITTEN_SHARE
+    number = NUMBER_WORDS[whole] if is_written else str(whole)
+    if is_half:
+        number = f"{number} and a half" if is_written or rng.random() < 0.3 else f"{whole}.5"
+    if degrees < 0:
+        number = f"minus {number}" if is_written or rng.random() < 0.5 else f"-{number}"
+    unit = rng.choice((" degrees", " degrees", "") if is_written else (" degrees", " degrees", "", " °C"))
+    return Value(number + unit, {"temperature": degrees if is_half else int(degrees)})
 
 
 def would_change(device: Device, intent: str, value: Value) -> bool:

@@ -96,5 +96,5 @@ def ambiguous(scene: Scene) -> Draft | None:
         intent = scene.rng.choice([name for name in questions_for(devices[0]) if not name.startswith("ask_area")])
         slots = ask_slots(scene, devices[0].domain, mention, scene.rng.choice(asked_words(intent)))
     return scene.phrase(
-        intent, slots, naming="area", rows=devices, answer=which_answer(scene.home, devices), action=picked
+        intent, slots, naming=mention.naming, rows=devices, answer=which_answer(scene.home, devices), action=picked
     )

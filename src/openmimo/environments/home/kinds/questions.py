@@ -5,8 +5,10 @@ from __future__ import annotations
 from openmimo.environments.home.answers import (
     humidity_answer,
     motion_answer,
+    outside_answer,
     state_answer,
     temperature_answer,
+    time_answer,
     yes_no_answer,
 )
 from openmimo.environments.home.devices import Device
@@ -55,6 +57,8 @@ def questions_for(device: Device) -> tuple[str, ...]:
 
 def state(scene: Scene) -> Draft | None:
     """A question about one device or one room."""
+    if scene.rng.random() < 0.06:
+        return _ask_header(scene)
     device = scene.rng.choice(scene.home.devices)
     intent = scene.pick(questions_for(device))
     if intent is None:
@@ -63,6 +67,16 @@ def state(scene: Scene) -> Draft | None:
         return ask_area(scene, device, intent)
     mention = some_mention(scene, device, named_share=0.65)
     return ask_device(scene, device, intent, mention) if mention else None
+
+
+def _ask_header(scene: Scene) -> Draft:
+    """What the first line of the listing tells."""
+    if scene.rng.random() < 0.5:
+        answer = time_answer(scene.home)
+        return scene.phrase("ask_time", {}, naming="none", rows=[], thoughts=(scene.home.clock,), answer=answer)
+    answer = outside_answer(scene.home)
+    told = f"{round(scene.home.outside_c)} °C outside"
+    return scene.phrase("ask_outside", {}, naming="none", rows=[], thoughts=(told,), answer=answer)
 
 
 def ask_area(scene: Scene, device: Device, intent: str) -> Draft | None:
