@@ -297,10 +297,9 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _eval(args: argparse.Namespace) -> None:
-    from openmimo.evals import format_scores, score_suite, suite_names
+    from openmimo.evals import format_scores, pick_suites, score_suite
 
-    suites = args.suite.split(",") if args.suite else suite_names()
-    boards = {}
+    suites, boards = pick_suites(args.suite), {}
     with _load(args) as engine:
         for suite in suites:
             boards[suite] = score_suite(engine, suite, args.n, args.seed, args.samples)

@@ -24,6 +24,7 @@ __all__ = [
     "Score",
     "Scoreboard",
     "format_scores",
+    "pick_suites",
     "play",
     "score",
     "score_homes",
@@ -272,6 +273,25 @@ def suite_names() -> tuple[str, ...]:
     return tuple(name for name in SUITES if name in environment_names())
 
 
+def pick_suites(names: str | None) -> tuple[str, ...]:
+    """Read a choice of suites.
+
+    Args:
+        names: separated by commas; None takes all.
+    Returns:
+        the names, each once.
+    Raises:
+        RequestError: there is no such suite.
+    """
+    if names is None:
+        return suite_names()
+    picked = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in picked:
+        if name not in suite_names():
+            raise RequestError(f"there is no suite {name!r}: choose from {', '.join(suite_names())}", param="suite")
+    return picked
+
+
 def score_suite(engine: Engine, suite: str, count: int, seed: int, samples: int = 0) -> Scoreboard:
     """Score a suite on held-out problems, with known and with held-out phrasings, greedy and sampled.
 
@@ -283,11 +303,7 @@ def score_suite(engine: Engine, suite: str, count: int, seed: int, samples: int 
         samples: attempts at each task at temperature 1; 0 plays greedily only.
     Returns:
         the scores.
-    Raises:
-        RequestError: there is no such suite.
     """
-    if suite not in suite_names():
-        raise RequestError(f"there is no suite {suite!r}: choose from {', '.join(suite_names())}", param="suite")
     environment = make_environment(suite)
     columns = {}
     for name, phrasings in PHRASINGS.items():

@@ -10,7 +10,7 @@ from openmimo.engine import SamplingParams
 from openmimo.engine.request import Stats, TokenLogprob
 from openmimo.environments import make_environment
 from openmimo.errors import RequestError
-from openmimo.evals import Score, format_scores, score, score_suite, suite_names, token_entropy, wilson
+from openmimo.evals import Score, format_scores, pick_suites, score, score_suite, suite_names, token_entropy, wilson
 
 
 class Parrot:
@@ -103,6 +103,7 @@ def test_a_board_has_known_and_held_out_phrasings_greedy_and_sampled():
 
 
 def test_an_unknown_suite_is_named_with_those_there_are():
-    with pytest.raises(RequestError, match="choose from home"):
-        score_suite(Parrot({}), "chess", 1, 0)
-    assert suite_names()[0] == "home"
+    with pytest.raises(RequestError, match="no suite 'chess': choose from home"):
+        pick_suites("home,chess")
+    assert pick_suites("recall, home,recall") == ("recall", "home")
+    assert pick_suites(None) == suite_names()

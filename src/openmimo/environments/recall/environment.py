@@ -17,8 +17,8 @@ __all__ = ["KIND_WEIGHTS", "LENGTHS", "Notes", "RecallEnvironment", "sample_grou
 SYSTEM = "Answer from these notes. Say unknown if they do not tell."
 UNKNOWN = "unknown"
 NOT_FOUND = "none"
-LENGTHS: Mapping[str, int] = {"short": 25, "medium": 80, "long": 230}
-"""Notes in a stem: about 300, 1,000 and 3,000 tokens."""
+LENGTHS: Mapping[str, int] = {"short": 25, "medium": 80, "long": 290}
+"""Notes in a stem: about 300, 800 and 3,000 tokens."""
 LENGTH_WEIGHTS: Mapping[str, float] = {"short": 50, "medium": 35, "long": 15}
 KIND_WEIGHTS: Mapping[str, float] = {"one": 55, "pair": 15, "hop": 15, "unknown": 15}
 MIN_NOTES_AFTER = 15
