@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from openmimo.environments.home import sample_home
+from openmimo.environments.home import KIND_WEIGHTS, HomeEpisode, sample_home, sample_task
 from openmimo.environments.home.generate import split_of
 from openmimo.environments.home.people import AWAY
 from openmimo.environments.world import run_day, sample_world
@@ -107,6 +107,25 @@ def test_a_lived_in_home_keeps_to_its_split_and_has_machines_people_and_sun():
         assert len(names) == len(set(names))
         again = sample_home(random.Random(seed), 3 + seed % 12, split, is_lived_in=True)
         assert again.listing() == home.listing()
+
+
+def test_every_kind_of_task_can_be_drawn_and_solved_in_lived_in_homes():
+    drawn = set()
+    for seed in range(12):
+        rng = random.Random(seed)
+        home = sample_home(rng, 10, is_lived_in=True)
+        for kind in KIND_WEIGHTS:
+            try:
+                task = sample_task(rng, home, kind)
+            except ValueError:
+                continue  # No such task in this home.
+            episode = HomeEpisode(task)
+            for message in task.gold:
+                if message.role == "assistant":
+                    episode.step(message)
+            assert episode.reward() == 1.0
+            drawn.add(kind)
+    assert len(drawn) >= len(KIND_WEIGHTS) - 1
 
 
 def test_how_long_a_minute_of_the_world_takes(capsys):

@@ -123,11 +123,16 @@ class World:
         self._drive(clock_s)
         sun_w_m2, before_j, is_home = self.sun_w_m2, self.home.electric_j, self.car.place == "home"
         pass_time(self.home, step_s)
-        taken_kwh = self.car.advance(step_s, clock_s, outside_c)
+        # At home it stands in a garage, elsewhere in the sun.
+        taken_kwh = self.car.advance(step_s, clock_s, outside_c, 0.0 if is_home else self._level_sun_w_m2(clock_s))
         car_kwh, house_kwh = taken_kwh if is_home else 0.0, (self.home.electric_j - before_j) / J_PER_KWH
         self.plant.advance(step_s, clock_s, sun_w_m2, outside_c, house_kwh + car_kwh)
         self.house_kwh += house_kwh
         self.car_kwh += car_kwh
+
+    def _level_sun_w_m2(self, clock_s: float) -> float:
+        sky = self.home.sky
+        return sky.sunlight(clock_s).level_w_m2 if sky else 0.0
 
     def _cloud(self) -> float:
         hour = self.clock_s % DAY_S / 3600
