@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from openmimo.environments import make_environment
 from openmimo.environments.energy import BatteryJob, CarJob, Load, Plan, Problem, best_plan, greedy_plan, naive_plan
 from openmimo.environments.energy.problem import is_proven
 from openmimo.errors import OpenMiMoError
@@ -92,3 +93,5 @@ def test_without_scipy_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(OpenMiMoError, match=r"pip install 'openmimo\[plans\]'"):
         best_plan(Problem((10, 20), (0, 0), 5, (Load("washer", 1, 1, 2),)))
+    with pytest.raises(OpenMiMoError, match="scipy, which is not installed"):
+        make_environment("energy")

@@ -11,6 +11,7 @@ from openmimo.environments.acting import ActingEnvironment, ActingTask, StateGoa
 from openmimo.environments.base import Split
 from openmimo.environments.energy.generate import sample_board
 from openmimo.environments.energy.kinds import KINDS, Draft, Scene
+from openmimo.environments.energy.optimum import load_solver
 from openmimo.environments.energy.tools import ENERGY_TOOLS
 from openmimo.environments.language import Language
 
@@ -81,10 +82,16 @@ class EnergyEnvironment(ActingEnvironment):
     Attributes:
         name: "energy".
         toolbox: the tools of the energy side.
+
+    Raises:
+        OpenMiMoError: scipy is not installed.
     """
 
     name = "energy"
     toolbox = ENERGY_TOOLS
+
+    def __init__(self) -> None:
+        load_solver()  # or say at once what is missing, not after a hundred tasks
 
     def sample_group(self, rng: random.Random, split: Split, phrasings: Split, count: int) -> list[ActingTask]:
         """Draw tasks about one board, as `sample_group` does."""

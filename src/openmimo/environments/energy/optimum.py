@@ -9,11 +9,17 @@ import numpy as np
 from openmimo.environments.energy.problem import BATTERY_EFFICIENCY, Plan, Problem
 from openmimo.errors import OpenMiMoError
 
-__all__ = ["best_plan"]
+__all__ = ["best_plan", "load_solver"]
 
 
-def _milp() -> Any:
-    """scipy's optimisation module; imported when it is first needed."""
+def load_solver() -> Any:
+    """Import scipy's optimisation module.
+
+    Returns:
+        The module.
+    Raises:
+        OpenMiMoError: scipy is not installed.
+    """
     try:
         import scipy.optimize
     except ImportError as error:
@@ -42,7 +48,7 @@ class _Program:
         self.rows.append((terms, low, high))
 
     def solve(self) -> np.ndarray[Any, Any]:
-        optimize = _milp()
+        optimize = load_solver()
         matrix = np.zeros((len(self.rows), len(self.costs)))
         for index, (terms, _, _) in enumerate(self.rows):
             for column, value in terms.items():
