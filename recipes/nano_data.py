@@ -1,0 +1,201 @@
+"""What the default model learns from: batches, tokenizer text and progress scores drawn from all environments.
+
+A row of a batch is one *stem* (a home's listing, notes to remember) and the requests about it as branches.
+"""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from openmimo.chat import ChatFormat, Message
+from openmimo.environments import car, energy, maths, programs, recall
+from openmimo.environments.base import Split, Task
+from openmimo.environments.home import Home, sample_home, sample_tasks
+from openmimo.model.attention import Layout
+from openmimo.model.model import MiMo
+from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
+from openmimo.train.processes import rank_and_world
+from openmimo.train.score import exact_branches, mtp_agreement
+
+__all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
+
+SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
+ROWS, BRANCHES, DRILLS = 2, 16, 4
+SLOTS = (4, 256)
+CONTEXT_WEIGHT = 0.1
+MAX_DEVICES = 14
+LONG_STEPS = 0.06
+"""Share of steps whose rows are notes of about 1,000 tokens: they would slow down the other rows of a step."""
+MAX_GAP = 2500
+"""Positions left out between notes and questions, so that distances come up that no batch has room for."""
+
+Group = Callable[[random.Random, Split, Split, int], Sequence[Task]]
+_GROUPS: Mapping[str, Group] = {
+    "car": car.sample_group,
+    "energy": energy.sample_group,
+    "maths": maths.sample_group,
+    "programs": programs.sample_group,
+    "recall": lambda rng, split, phrasings, count: recall.sample_group(rng, split, phrasings, count, "short"),
+    "long recall": lambda rng, split, phrasings, count: recall.sample_group(rng, split, phrasings, count, "medium"),
+}
+
+
+def curriculum(progress: float, rng: random.Random) -> int:
+    """Devices in a home at a point of the run: small homes first, up to 14 after a sixth."""
+    return rng.randint(3, 4 + round((MAX_DEVICES - 4) * min(1.0, 6 * progress)))
+
+
+class Trees:
+    """Draws training and evaluation trees.
+
+    Args:
+        chat: the model's format.
+        seed: of everything that is drawn.
+        pad_id: fills the gaps of a batch.
+    """
+
+    def __init__(self, chat: ChatFormat, seed: int, pad_id: int):
+        self.chat, self.seed, self.pad_id = chat, seed, pad_id
+        self.skipped = len(chat.encode([Message("system", "")], add_generation_prompt=False))
+
+    def training(self, index: int, steps: int) -> PackedBatch:
+        """Batch number `index`, a function of it, the number of processes and the seed alone.
+
+        Args:
+            index: step * processes + process.
+            steps: of the whole run, for the curriculum.
+        """
+        step = index // rank_and_world()[1]
+        is_long = random.Random(f"{self.seed}:step:{step}").random() < LONG_STEPS
+        rng = random.Random(f"{self.seed}:{index}")
+        suites = ["long recall"] * ROWS if is_long else rng.choices(tuple(SUITES), tuple(SUITES.values()), k=ROWS)
+        trees = [self.tree(rng, suite, "train", "train", step / steps)[0] for suite in suites]
+        batch = pack(trees, self.pad_id, 512 if is_long else 128, SLOTS)
+        return skip_positions(batch, rng.randrange(MAX_GAP)) if is_long and rng.random() < 0.5 else batch
+
+    def tree(
+        self, rng: random.Random, suite: str, problems: Split, phrasings: Split, progress: float = 1.0
+    ) -> tuple[Tree, Sequence[Task]]:
+        """A tree of BRANCHES requests that share one system message.
+
+        Args:
+            rng: source of randomness.
+            suite: a key of SUITES, or "long recall".
+            problems: split of homes, problems and notes.
+            phrasings: split of the arrangements of words.
+            progress: point of the run, for the curriculum.
+        Returns:
+            the tree, and the task of each branch but the drills.
+        """
+        drills: list[Branch] = []
+        if suite == "home":
+            home = sample_home(rng, curriculum(progress, rng), problems)
+            tasks: Sequence[Task] = sample_tasks(rng, home, BRANCHES, phrasings)
+            drills = [self.drill(rng, home) for _ in range(DRILLS)] if problems == "train" else []
+        else:
+            tasks = _GROUPS[suite](rng, problems, phrasings, BRANCHES)
+        stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
+        return Tree(stem, [*(self.branch(rng, task) for task in tasks), *drills]), tasks
+
+    def drill(self, rng: random.Random, home: Home) -> Branch:
+        """Look up several devices in a row: nearly every token is a copy from the listing, which is what a model that
+        starts from nothing has to discover first; ordinary requests reward it for that only now and then."""
+        devices = rng.sample(home.devices, rng.randint(1, min(5, len(home.devices))))
+        naming = rng.choice(("full", "area"))
+        asked = [f"{device.area} {device.domain}" if naming == "area" else device.name for device in devices]
+        told = "\n".join(home.quote(device, naming) for device in devices)
+        return self.cut([Message("user", ", ".join(asked)), Message("assistant", told)])
+
+    def branch(self, rng: random.Random, task: Task) -> Branch:
+        """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
+        asked = task.messages[1:]
+        branch = self.cut([*asked, *(task.gold if rng.random() < 0.3 else task.gold[:1])])
+        return branch if len(branch.ids) <= SLOTS[1] else self.cut([*asked, task.gold[0]])
+
+    def cut(self, messages: Sequence[Message]) -> Branch:
+        """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any."""
+        ids, weights = encode_reply(self.chat, [Message("system", ""), *messages], (), CONTEXT_WEIGHT)
+        return Branch(ids[self.skipped :], weights[self.skipped :])
+
+
+def skip_positions(batch: PackedBatch, gap: int) -> PackedBatch:
+    """Move all branches `gap` positions away from their stem.
+
+    Source: positional skip-wise training, Zhu et al., "PoSE", 2023.
+    """
+    layout = batch.layout
+    places = layout.positions_BT + gap * (layout.branches_BT > 0)
+    moved = Layout(places, layout.documents_BT, layout.branches_BT, layout.num_slots, layout.slot_length)
+    return replace(batch, layout=moved)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    batch: PackedBatch
+    kinds: list[list[str]]
+
+
+class Scoreboard:
+    """Exact replies by kind, by teacher forcing, on held-out problems with known and with held-out phrasings.
+
+    The same items every time: `rows` trees of each suite.
+    """
+
+    def __init__(self, trees: Trees, rows: int = 4):
+        self.cells: dict[tuple[str, str], _Cell] = {}
+        for suite in SUITES:
+            for phrasings in ("train", "eval"):
+                rng = random.Random(f"score:{suite}:{phrasings}")
+                count = 3 * rows if suite == "home" else rows
+                pairs = [trees.tree(rng, suite, "eval", phrasings) for _ in range(count)]
+                kinds = [[task.kind for task in tasks] for _, tasks in pairs]
+                self.cells[suite, phrasings] = _Cell(pack([tree for tree, _ in pairs], trees.pad_id, 128), kinds)
+
+    def __call__(self, model: MiMo, step: int) -> dict[str, Any]:
+        """Percent right: by kind with known phrasings, by suite with both; and the MTP heads' agreement."""
+        right: dict[str, dict[str, list[bool]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
+        kinds: dict[str, list[bool]] = defaultdict(list)
+        agreement: list[list[float]] = []
+        device = next(model.parameters()).device
+        for (suite, phrasings), cell in self.cells.items():
+            batch = cell.batch.to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                table = exact_branches(model, batch).tolist()
+                if suite == "home":
+                    agreement.append(mtp_agreement(model, batch))
+            for names, hits in zip(cell.kinds, table, strict=True):
+                for name, hit in zip(names, hits, strict=False):
+                    right[phrasings][suite].append(hit)
+                    if phrasings == "train":
+                        kinds[f"{suite} {name}"].append(hit)
+        scores: dict[str, Any] = {
+            cell: {suite: _percent(hits) for suite, hits in table.items()} for cell, table in right.items()
+        }
+        scores["kinds"] = {kind: _percent(hits) for kind, hits in sorted(kinds.items())}
+        if agreement[0]:
+            scores["agreement"] = [round(share, 4) for share in agreement[0]]
+        return scores
+
+
+def _percent(hits: Sequence[bool]) -> int:
+    return round(100 * sum(hits) / len(hits))
+
+
+def corpus(template: ChatFormat, control_tokens: Sequence[str], seed: int, groups: int = 1600) -> Iterator[str]:
+    """Rendered conversations of training problems, cut at the control tokens: what the tokenizer is trained on."""
+    rng = random.Random(f"{seed}:corpus")
+    between = "|".join(map(re.escape, control_tokens))
+    for _ in range(groups):
+        suite = rng.choices(tuple(SUITES), tuple(SUITES.values()))[0]
+        if suite == "home":
+            tasks: Sequence[Task] = sample_tasks(rng, sample_home(rng, rng.randint(3, MAX_DEVICES), "train"), 8)
+        else:
+            tasks = _GROUPS[suite](rng, "train", "train", 8)
+        for number, task in enumerate(tasks):
+            text = template.render([*task.messages, *task.gold], task.tools, add_generation_prompt=False)
+            yield from re.split(between, text)[2 if number else 0 :]
