@@ -24,7 +24,7 @@ import openmimo.chat
 from openmimo.chat import ChatFormat
 from openmimo.checkpoint import Checkpoint, default_model_path
 from openmimo.config import parse_config
-from openmimo.evals import format_scores, score_homes
+from openmimo.evals import format_scores, score_suite
 from openmimo.model.model import MiMo, load_model, new_model
 from openmimo.model.moe import MLP, MoE
 from openmimo.quantize import quantize_folder
@@ -43,6 +43,7 @@ CONTROL_TOKENS = (
 VOCAB_SIZE = 2048
 NUM_LAYERS = 7
 GLOBAL_LAYERS = (0, 2, 4, 6)
+SCORED = 400
 OPTIM = OptimConfig(lr=3e-3, matrix_lr=0.02, weight_decay=0.05)
 BALANCE = Piecewise(((0.0, 2e-3), (0.7, 5e-4), (0.9, 1e-4)))
 
@@ -170,11 +171,19 @@ def ship(out: Path, result: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     quantize_folder(result, target)
     with openmimo.load(target, mtp=3) as engine:
-        board = score_homes(engine, count=600, seed=0)
-    (target / "scores.json").write_text(json.dumps(board.as_data(), indent=1), encoding="utf-8")
+        boards = [score_suite(engine, suite, SCORED, seed=0) for suite in SUITES]
+    scores = {board.suite: board.as_data() for board in boards}
+    (target / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
     card = Path(__file__).with_name("nano_card.md").read_text(encoding="utf-8")
     size = sum(path.stat().st_size for path in target.iterdir())
-    fields = {"table": format_scores(board), "curve": learning_curve(out / "trunk"), "megabytes": f"{size / 1e6:.1f}"}
+    fields = {
+        "tables": "\n\n".join(format_scores(board) for board in boards),
+        "curve": learning_curve(out / "trunk"),
+        "megabytes": f"{size / 1e6:.1f}",
+        "count": SCORED,
+        "mix": ", ".join(f"{suite} {share:g}%" for suite, share in SUITES.items()),
+        "notes": (out / "notes.md").read_text(encoding="utf-8") if (out / "notes.md").exists() else "",
+    }
     (target / "MODEL_CARD.md").write_text(card.format(**fields), encoding="utf-8")
 
 
