@@ -26,7 +26,7 @@ __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
 SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
 ROWS, BRANCHES, DRILLS = 2, 16, 4
-SLOTS = (4, 256)
+SLOTS = (3, 384)
 CONTEXT_WEIGHT = 0.1
 MAX_DEVICES = 14
 LONG_STEPS = 0.06
