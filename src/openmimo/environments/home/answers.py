@@ -319,7 +319,9 @@ def error_answer(result: dict[str, Any]) -> Answer:
     """
     told = r"(?:is|are|stays) (?:on|off|open|closed|locked|unlocked)"
     forbidden = ("tools?", "find", "there is no", "control", "which one", "nothing", told)
-    return Answer(after_tool(result), (r"not|cannot|can't|must|invalid|no|only|failed|error",), forbidden)
+    name, _, lacking = result["message"].partition(" has no ")
+    about = (re.escape(name), "colou?rs?") if lacking else (re.escape(name.rsplit(" ", 1)[-1]),)
+    return Answer(after_tool(result), (r"not|cannot|can't|must|invalid|no|only|failed|error", *about), forbidden)
 
 
 def _other_areas(home: Home, device: Device) -> tuple[str, ...]:
