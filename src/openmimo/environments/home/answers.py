@@ -58,7 +58,9 @@ def _occurs(pattern: str, content: str) -> bool:
 
 
 # What a reply says when it declines; no answer about a present device may hold it.
-_REFUSALS = (r"there (?:is|are) no(?! motion)", r"(?:cannot|can't|could not) find", "no tool", "which one")
+_DECLINED = (r"(?:cannot|can't|could not) find", "no tool", "which one", "did nothing", "did not work", "only control")
+_REFUSALS = (r"there (?:is|are) no(?! motion)", *_DECLINED)
+_NONE_IS = r"no (?!it|this|that|the)\w+ (?:is|are)"
 _OPPOSITE = {"on": "off", "off": "on", "open": "closed", "closed": "open", "locked": "unlocked", "unlocked": "locked"}
 
 
@@ -100,7 +102,7 @@ def state_answer(home: Home, device: Device) -> Answer:
     words = [word for word in re.findall(r"[a-z]+", said) if word in _OPPOSITE or word in ("opening", "closing")]
     wrong = [_OPPOSITE[word] for word in words if word in _OPPOSITE]
     others = _other_names(home, [device])
-    return Answer(f"The {device.name} is {said}.", tuple(numbers or words), (*wrong, *others, *_REFUSALS))
+    return Answer(f"The {device.name} is {said}.", tuple(numbers or words), (*wrong, _NONE_IS, *others, *_REFUSALS))
 
 
 def yes_no_answer(home: Home, device: Device, asked: str) -> Answer:
@@ -115,8 +117,7 @@ def yes_no_answer(home: Home, device: Device, asked: str) -> Answer:
     """
     word = device.word()
     yes, no = ("yes", "no") if word == asked else ("no", "yes")
-    none_is = r"no (?!it|this|that|the)\w+ (?:is|are)"
-    wrong = (no, none_is, _OPPOSITE[word], *_other_names(home, [device]), *_REFUSALS)
+    wrong = (no, _NONE_IS, _OPPOSITE[word], *_other_names(home, [device]), *_REFUSALS)
     return Answer(f"{yes.capitalize()}, the {device.name} is {word}.", (rf"\A\W*{yes}",), wrong)
 
 
@@ -131,7 +132,9 @@ def temperature_answer(home: Home, device: Device) -> Answer:
     """
     degrees = round(home.rooms[device.area].temperature_c)
     return Answer(
-        f"It is {degrees} °C {in_area(device.area)}.", (rf"(?<![-\d.]){degrees}",), _other_areas(home, device)
+        f"It is {degrees} °C {in_area(device.area)}.",
+        (rf"(?<![-\d.]){degrees}",),
+        (*_other_areas(home, device), *_REFUSALS),
     )
 
 
@@ -145,7 +148,9 @@ def humidity_answer(home: Home, device: Device) -> Answer:
         Such as "The humidity in the bathroom is 45%."
     """
     percent = device.state_text(home.rooms[device.area]).rstrip("%")
-    return Answer(f"The humidity {in_area(device.area)} is {percent}%.", (percent,), _other_areas(home, device))
+    return Answer(
+        f"The humidity {in_area(device.area)} is {percent}%.", (percent,), (*_other_areas(home, device), *_REFUSALS)
+    )
 
 
 def motion_answer(home: Home, device: Device) -> Answer:
@@ -183,7 +188,9 @@ def outside_answer(home: Home) -> Answer:
         Such as "It is 7 °C outside."
     """
     degrees = round(home.outside_c)
-    return Answer(f"It is {degrees} °C outside.", (rf"(?<![-\d.]){degrees}",), tuple(map(re.escape, home.rooms)))
+    return Answer(
+        f"It is {degrees} °C outside.", (rf"(?<![-\d.]){degrees}",), (*map(re.escape, home.rooms), *_REFUSALS)
+    )
 
 
 def missing_answer(mention: Mention) -> Answer:
@@ -267,7 +274,9 @@ def count_answer(home: Home, intent: str, nouns: tuple[str, str], asked: str, fo
         Such as "2 lights are on.", "The desk lamp and the led strip.", "Yes: the desk lamp." or "No light is on."
     """
     if not found:
-        return Answer(f"No {nouns[0]} is {asked}.", (r"no|none|not|n't|zero|0",), ("yes", *_other_names(home, [])))
+        return Answer(
+            f"No {nouns[0]} is {asked}.", (r"no|none|not|n't|zero|0",), ("yes", *_DECLINED, *_other_names(home, []))
+        )
     number, names = len(found), [device.name for device in found]
     if intent == "count_how_many":
         noun, verb = (nouns[0], "is") if number == 1 else (nouns[1], "are")
