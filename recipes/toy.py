@@ -2,17 +2,18 @@
 
 Shows: every part of the training stack in minutes: a tokenizer of our own text, documents in rows with masks between
 them, one MTP head copied to three, balanced experts, snapshots that the engine serves.
-Hardware: 2 CPU cores, no GPU. Time: about MINUTES minutes. A GPU runs the same file.
-Expect: EXPECT
+Hardware: 2 CPU cores, no GPU. Time: about 5 minutes. A GPU runs the same file.
+Expect: pre-training ends at a loss of 1.2 nats with 69% of the tokens right, trunk and MTP head alike.
 
     openmimo train pretrain recipes/toy.py
     openmimo train sft recipes/toy.py
-    openmimo chat runs/toy/sft/step-000400
+    openmimo chat runs/toy/sft/step-000200
 
 Nearly every device is called by its name, so that no lookup has to be learnt; `nano.py` is the model that can do those.
 """
 
 import json
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from openmimo.tokenizer import Tokenizer, train_tokenizer
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, fill_rows, pack, pack_documents
 from openmimo.train.heads import copy_mtp_head
 from openmimo.train.optim import OptimConfig
+from openmimo.train.published import with_transformers_keys
 from openmimo.train.recipe import Run
 from openmimo.train.score import exact_branches, mtp_agreement
 from openmimo.train.trainer import train
@@ -46,9 +48,8 @@ MIX = {"named": 18, "area": 3, "missing": 1}
 
 
 def published_config() -> dict[str, Any]:
-    """config.json of the model, in the published V2-Flash spelling."""
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "v_head_dim": 32}
-    return {
+    """config.json of the model, in the published V2-Flash spelling and in that of transformers."""
+    published = {
         "architectures": ["MiMoV2FlashForCausalLM"],
         "model_type": "mimo_v2_flash",
         "torch_dtype": "float32",
@@ -58,8 +59,14 @@ def published_config() -> dict[str, Any]:
         "num_hidden_layers": 5,
         "hybrid_layer_pattern": [0, 1, 0, 1, 0],
         "moe_layer_freq": [0, 1, 1, 1, 1],
-        **heads,
-        **{f"swa_{key}": value for key, value in heads.items()},
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "v_head_dim": 32,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 2,
+        "swa_head_dim": 32,
+        "swa_v_head_dim": 32,
         "partial_rotary_factor": 0.5,
         "rope_theta": 10000,
         "swa_rope_theta": 10000,
@@ -87,12 +94,13 @@ def published_config() -> dict[str, Any]:
         "eos_token_id": END,
         "pad_token_id": PAD,
     }
+    return with_transformers_keys(published)
 
 
 def pretrain(run: Run) -> Path:
     """Next-token prediction on documents of training homes, one MTP head along."""
     chat, files = make_format(run.out)
-    config = run.config(300, save_every=100, optim=OptimConfig(lr=3e-3))
+    config = run.config(150, save_every=50, optim=OptimConfig(lr=3e-3, warmup=0.04, decay=0.2))
     model = new_model(parse_config(published_config()), SEED)
     return train(model, config, lambda step: document_batch(chat, step), files)
 
@@ -100,9 +108,9 @@ def pretrain(run: Run) -> Path:
 def sft(run: Run) -> Path:
     """Replies to requests, three MTP heads that begin as copies of the pre-trained one."""
     chat, files = make_format(run.out)
-    config = run.config(400, save_every=100, optim=OptimConfig(lr=2e-3, decay=0.6))
+    config = run.config(200, save_every=50, optim=OptimConfig(lr=2e-3, decay=0.6))
     model = copy_mtp_head(load_model(Checkpoint.open(run.result_of("pretrain"))))
-    return train(model, config, lambda step: request_batch(chat, step), files, Scoreboard(chat), 100)
+    return train(model, config, lambda step: request_batch(chat, step), files, Scoreboard(chat), 50)
 
 
 def document_batch(chat: ChatFormat, step: int) -> PackedBatch:
@@ -169,7 +177,9 @@ def make_format(out: Path) -> tuple[ChatFormat, dict[str, str]]:
     """The chat format and the files that make a checkpoint of weights; trains the tokenizer if there is none."""
     if not (out / "tokenizer.json").exists():
         out.mkdir(parents=True, exist_ok=True)
-        train_tokenizer(_corpus(), VOCAB_SIZE, CONTROL_TOKENS).save(str(out / "tokenizer.json"))
+        partial = out / f"tokenizer.{os.getpid()}.tmp"  # every process of torchrun makes the same one
+        train_tokenizer(_corpus(), VOCAB_SIZE, CONTROL_TOKENS).save(str(partial))
+        partial.replace(out / "tokenizer.json")
     tokenizer = Tokenizer.load(out)
     assert tokenizer.control_ids["<|im_end|>"] == END
     settings = {"chat_template": chat_template("default"), "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}

@@ -20,8 +20,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"`([\w.-]+(?:/[\w.*-]+)*(?:/|\.(?:py|pyi|md|cpp|h|inc|toml|txt|js|html|css|jinja)))`")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-GENERATED = {"MODEL_CARD.md", "chat_template.jinja"}
-"""Names of files that exist in checkpoint folders, not in the repository."""
+GENERATED = {"MODEL_CARD.md", "chat_template.jinja", "report.html"}
+"""Names of files that exist in checkpoint and run folders, not in the repository."""
 
 
 @dataclass(frozen=True)

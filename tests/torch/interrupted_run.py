@@ -107,9 +107,9 @@ def main(root: Path, mode: str) -> None:
     rng = random.Random(mode)
     plans = {
         "operations": ((lambda n=n: kill_at_operation(n), None) for n in range(1, 1000)),
-        "bytes": ((lambda n=n: limit_file_size(n, True), None) for n in sorted(rng.sample(range(size), 12))),
-        "full": ((lambda n=n: limit_file_size(n, False), None) for n in sorted(rng.sample(range(size), 12))),
-        "moments": ((lambda: None, rng.uniform(0.0, 0.4)) for _ in range(6)),
+        "bytes": ((lambda n=n: limit_file_size(n, True), None) for n in sorted(rng.sample(range(size), 6))),
+        "full": ((lambda n=n: limit_file_size(n, False), None) for n in sorted(rng.sample(range(size), 6))),
+        "moments": ((lambda: None, rng.uniform(0.0, 0.4)) for _ in range(4)),
     }
     for prepare, kill_after_s in plans[mode]:
         folder = root / "attempt"

@@ -6,10 +6,10 @@ Each line is one JSON object: `{"messages": [...], "tools": [...]}` in the OpenA
 import hashlib
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from openmimo.chat import ChatFormat, Message, message_from_openai
 from openmimo.errors import DataError, RequestError
@@ -56,21 +56,12 @@ def read_conversations(
     """
     documents: list[Branch] = []
     skipped: list[tuple[int, str]] = []
-    digest, number, used = hashlib.sha256(), 0, 0
+    digest, used = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:
             before = _stamp(file.fileno())
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                digest.update(line)
-                is_long = len(line) > MAX_LINE_BYTES
-                while is_long and not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
-                    digest.update(line)
-                if not is_long and not line.strip():
-                    continue
+            for number, line in _numbered_lines(file, digest.update):
                 try:
-                    if is_long:
-                        raise ValueError(f"longer than {MAX_LINE_BYTES:,} bytes")
                     documents += _read_line(line, chat, max_tokens)
                     used += 1
                 except (RequestError, ValueError) as error:
@@ -88,12 +79,27 @@ def read_conversations(
     return Conversations(documents, used, skipped, digest.hexdigest())
 
 
+def _numbered_lines(file: BinaryIO, note: Callable[[bytes], None]) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not empty, from 1; of one that is far too long only the beginning, so that memory stays small."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        note(line)
+        rest = line
+        while not rest.endswith(b"\n") and (rest := file.readline(MAX_LINE_BYTES)):
+            note(rest)
+        if line.strip():
+            yield number, line
+
+
 def _stamp(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
 
 
 def _read_line(line: bytes, chat: ChatFormat, max_tokens: int) -> list[Branch]:
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES:,} bytes")
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -23,14 +23,16 @@ def num_zeros(model: nn.Module) -> dict[str, tuple[int, int]]:
         zeros that fall mean overfitting.
     Source: num-zeros of MiMo-V2-Flash, report section on SFT.
     """
-    counts = dict.fromkeys(("experts", "router", "rest"), (0, 0))
+    groups, nonzero = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             path, _, kind = name.rpartition(".")
-            group = _group(model.get_submodule(path), kind)
-            nonzero = 0 if parameter.grad is None else int(torch.count_nonzero(parameter.grad))
-            zeros, total = counts[group]
-            counts[group] = zeros + parameter.numel() - nonzero, total + parameter.numel()
+            groups.append((_group(model.get_submodule(path), kind), parameter.numel()))
+            found = parameter.grad is not None
+            nonzero.append(torch.count_nonzero(parameter.grad) if found else parameter.new_zeros((), dtype=torch.int64))
+    counts = dict.fromkeys(("experts", "router", "rest"), (0, 0))
+    for (group, total), count in zip(groups, torch.stack(nonzero).tolist() if nonzero else (), strict=True):
+        counts[group] = counts[group][0] + total - count, counts[group][1] + total
     return counts
 
 
@@ -49,8 +51,11 @@ def expert_shares(model: nn.Module) -> list[list[float]]:
     Returns:
         for each router, the share of its tokens that each expert got; zeros if there were none.
     """
-    routers = (module for module in model.modules() if isinstance(module, Router))
-    return [(router.load_E / router.load_E.sum().clamp_min(1)).tolist() for router in routers]
+    loads = [module.load_E for module in model.modules() if isinstance(module, Router)]
+    if not loads:
+        return []
+    loads_LE = torch.stack(loads)
+    return (loads_LE / loads_LE.sum(-1, keepdim=True).clamp_min(1)).tolist()
 
 
 class LoadWatch:

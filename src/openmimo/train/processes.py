@@ -24,6 +24,8 @@ def process_group() -> Iterator[bool]:
     if world == 1 or dist.is_initialized():
         yield rank_and_world()[0] == 0
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(training_device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield dist.get_rank() == 0

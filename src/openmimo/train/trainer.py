@@ -226,20 +226,15 @@ class _Run:
             self._update(factor)
             alarm = self.watch.look(shares)
             notes += [{"alarm": alarm}] if alarm else []
-        tokens = batch.num_tokens * self.world
-        record = {
-            "loss": losses.trunk,
-            "accuracy": losses.accuracy,
-            **{f"mtp{k}": value for k, value in enumerate(losses.mtp_K)},
-            **{f"agree{k}": value for k, value in enumerate(losses.agreement_K)},
+        record = _loss_record(losses) | {
             "grad_norm": norm,
             "lr": factor * config.optim.lr,
             **loads,
             "idle": _share(sum(row.count(0.0) for row in shares), sum(map(len, shares))),
             **{f"zeros_{group}": _share(*counts) for group, counts in zeros.items()},
             "zeros": sum(count for count, _ in zeros.values()),
-            "tokens": tokens,
-            "tok_s": round(tokens / (time.monotonic() - started)),
+            "tokens": batch.num_tokens * self.world,
+            "tok_s": round(batch.num_tokens * self.world / (time.monotonic() - started)),
         }
         if self.step % EXPERTS_EVERY == 0 and shares:
             record["experts"] = shares
@@ -284,6 +279,15 @@ class _Run:
             optimizer.step()
 
 
+def _loss_record(losses: Losses) -> dict[str, Any]:
+    return {
+        "loss": losses.trunk,
+        "accuracy": losses.accuracy,
+        **{f"mtp{k}": value for k, value in enumerate(losses.mtp_K)},
+        **{f"agree{k}": value for k, value in enumerate(losses.agreement_K)},
+    }
+
+
 def _share(count: int, total: int) -> float:
     return count / max(total, 1)
 
@@ -292,8 +296,8 @@ def _computes_bf16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster than in float32 here, and not merely possible."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if sys.platform == "linux" else []
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
 def _keep_freed_memory() -> None:
