@@ -204,6 +204,35 @@ def test_people_follow_their_calendar_warm_the_room_they_are_in_and_are_seen():
     assert home.listing().endswith("awake")
 
 
+def test_moisture_comes_to_rest_where_fresh_air_takes_what_people_give():
+    home = home_of(volume_m3=50.0, vapour_pa=1500.0, **TIGHT)
+    home.people = [Person("maria", (Stay(0.0, "kitchen"),))]
+    # 0.4 changes an hour of 50 m³ take 20 m³/h: 50 g/h are 2.5 g/m³, at 293 K and 461.5 J/(kg K) 338 Pa.
+    # Outside three quarters of 1228 Pa at 10 °C: 921 Pa.
+    room = home.rooms["kitchen"]
+    room.gains_w = -100.0  # Maria's heat, so that it stays at 20 °C.
+    home.advance(2.5 * 3600)  # One change of air.
+    assert room.vapour_pa == pytest.approx(1259 + (1500 - 1259) / 2.71828, abs=3)
+    home.advance(48 * 3600)
+    assert room.vapour_pa == pytest.approx(1259, abs=3)
+
+
+def test_a_shower_is_seen_by_the_hygrometer_and_an_exhaust_fan_clears_the_air():
+    sensor = make_device(noun("sensor", "hygrometer"), "hygrometer", "kitchen")
+    fan = make_device(noun("fan", "exhaust fan"), "exhaust fan", "kitchen")
+    home = home_of(sensor, fan, volume_m3=25.0, vapour_pa=1100.0)
+    home.people = [Person("maria", (Stay(NOON_S, "kitchen", "awake", 40.0), Stay(NOON_S + 900, "away", "at work")))]
+    assert home.row(sensor).endswith("47%")
+    home.advance(900)
+    steamy = int(home.row(sensor).split()[-1].rstrip("%"))
+    assert steamy > 75
+    vented = home.copy()
+    vented.devices[1].turn_on()
+    home.advance(1800)
+    vented.advance(1800)
+    assert vented.rooms["kitchen"].vapour_pa < home.rooms["kitchen"].vapour_pa - 300
+
+
 def test_an_open_garage_door_lets_the_cold_in():
     gate = make_device(noun("cover", "garage door"), "garage door", "kitchen", position=100.0, target=100)
     home = home_of(gate, outside_c=0.0, **TIGHT)

@@ -29,6 +29,7 @@ COVER_SHADE = 0.8
 OPEN_GATE_W_K = 200.0
 OPEN_W_K = {"window": 60.0, "roof window": 60.0, "skylight": 60.0, "door sensor": 150.0}
 FAN_W = 35.0
+EXHAUST_W_K = 30.0
 LIGHT_W = {"chandelier": 40.0, "led strip": 15.0, "spotlight": 12.0, "night light": 1.0}
 MEDIA_W = {"tv": 100.0, "projector": 250.0, "stereo": 60.0, "soundbar": 30.0}
 # Power and how long it lasts: a kettle that stays switched on has boiled after a few minutes.
@@ -159,9 +160,14 @@ class Switch(OnOff):
 
 @dataclass(slots=True)
 class Fan(OnOff):
-    """A fan with one speed."""
+    """A fan with one speed. An exhaust fan blows air out, and as much comes in from outside."""
 
     domain: ClassVar[str] = "fan"
+
+    def advance(self, seconds: float, room: Room, load: RoomLoad) -> float:
+        if self.is_on and self.noun.text == "exhaust fan":
+            load.opening_w_k += EXHAUST_W_K
+        return Device.advance(self, seconds, room, load)
 
     def power_w(self) -> float:
         return FAN_W if self.is_on else 0.0

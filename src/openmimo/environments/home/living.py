@@ -102,6 +102,7 @@ def _refit(rng: random.Random, room: Room) -> None:
     room.window_m2 = rng.uniform(0.8, 4.0)
     room.window_azimuth_deg = rng.choice((0.0, 90.0, 180.0, 270.0))
     room.kept_c = rng.uniform(17.0, 20.5)
+    room.volume_m3 = rng.uniform(20, 70)
 
 
 def _set_going(rng: random.Random, device: Device, inside: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ AWAY = "away"
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
 AWAKE_W, ASLEEP_W = 100.0, 70.0
+AWAKE_KG_S, ASLEEP_KG_S = 0.05 / 3600, 0.03 / 3600
 AT_DOOR_S = 120.0
 SHOWER_L = 40.0
 
@@ -37,6 +38,11 @@ class Stay(NamedTuple):
     def heat_w(self) -> float:
         """What the person gives to the room."""
         return ASLEEP_W if self.doing == "asleep" else AWAKE_W
+
+    @property
+    def vapour_kg_s(self) -> float:
+        """Water that the person breathes out and sweats."""
+        return ASLEEP_KG_S if self.doing == "asleep" else AWAKE_KG_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,10 @@ __all__ = [
 
 STEP_S = 60.0
 THERMOSTAT_GAIN_W_K = 800.0
+AIR_CHANGES_S = 0.4 / 3600
+AIR_J_M3_K = 1200.0
+VAPOUR_J_KG_K = 461.5
+OUTSIDE_HUMIDITY = 0.75
 WINDOW_GAIN = 0.6
 """Share of the sun on a window that ends up as heat in the room (g-value of double glazing)."""
 
@@ -47,7 +51,8 @@ class Room:
         neighbour_w_k: heat exchanged per kelvin with the mean of the other indoor rooms.
         heater_w: the most that its heater can give, and its cooler take.
         gains_w: steady heat of what is not modelled by itself.
-        vapour_pa: water vapour pressure of the air, constant.
+        vapour_pa: water vapour pressure of the air.
+        volume_m3: air that takes up moisture and is exchanged with the outside; 0 keeps its vapour as it is.
         window_m2: glass that the sun comes through.
         window_azimuth_deg: where it faces, clockwise from north.
         kept_c: what a heating circuit that is not listed keeps it at, or None without one.
@@ -60,6 +65,7 @@ class Room:
     heater_w: float = 1500.0
     gains_w: float = 0.0
     vapour_pa: float = 1100.0
+    volume_m3: float = 0.0
     window_m2: float = 0.0
     window_azimuth_deg: float = 180.0
     kept_c: float | None = None
@@ -73,7 +79,8 @@ class RoomLoad:
         heat_to_c: set points of the heaters that are on.
         cool_to_c: set points of the coolers that are on.
         gains_j: heat of devices, people and the sun.
-        opening_w_k: heat lost per kelvin through what stands open.
+        opening_w_k: heat lost per kelvin to air that comes in through what stands open.
+        vapour_kg_s: water that people and showers give to the air.
         sun_share: what covers let through of the sun on the windows.
     """
 
@@ -81,6 +88,7 @@ class RoomLoad:
     cool_to_c: list[float] = field(default_factory=list)
     gains_j: float = 0.0
     opening_w_k: float = 0.0
+    vapour_kg_s: float = 0.0
     sun_share: float = 1.0
 
     @classmethod
@@ -121,8 +129,12 @@ def relative_humidity(vapour_pa: float, temperature_c: float) -> float:
         The vapour pressure over its saturation value.
     Source: Magnus formula with 611.2 Pa, 17.62 and 243.12 °C.
     """
-    saturation_pa = 611.2 * math.exp(17.62 * temperature_c / (243.12 + temperature_c))
-    return min(100.0, 100.0 * vapour_pa / saturation_pa)
+    return min(100.0, 100.0 * vapour_pa / saturation_pa(temperature_c))
+
+
+def saturation_pa(temperature_c: float) -> float:
+    """Most vapour that air can hold, as a pressure."""
+    return 611.2 * math.exp(17.62 * temperature_c / (243.12 + temperature_c))
 
 
 def heating_efficiency(outside_c: float) -> float:
@@ -187,6 +199,17 @@ def step_rooms(
         account.cooled_j += cooling_w * step_s
         account.lost_j += loss_w * step_s
         account.stored_j += stored_j
+        if room.volume_m3:
+            _step_vapour(room, load, outside_c, step_s)
+
+
+def _step_vapour(room: Room, load: RoomLoad, outside_c: float, step_s: float) -> None:
+    """Fresh air carries moisture out; what the air cannot hold runs down the windows."""
+    fresh_m3_s = AIR_CHANGES_S * room.volume_m3 + load.opening_w_k / AIR_J_M3_K
+    added_pa = load.vapour_kg_s * VAPOUR_J_KG_K * (room.temperature_c + 273.15) / fresh_m3_s
+    rest_pa = OUTSIDE_HUMIDITY * saturation_pa(outside_c) + added_pa
+    vapour_pa = rest_pa + (room.vapour_pa - rest_pa) * math.exp(-step_s * fresh_m3_s / room.volume_m3)
+    room.vapour_pa = min(vapour_pa, saturation_pa(room.temperature_c))
 
 
 def heat_pump_w(room: Room, load: RoomLoad) -> tuple[float, float]:

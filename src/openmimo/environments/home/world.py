@@ -27,6 +27,7 @@ __all__ = ["Home"]
 
 WEEK_S = 7 * 86400.0
 AIRING_C, AIRING_W_K = 25.0, 60.0
+SHOWER_KG_L = 0.006
 
 
 @dataclass(slots=True)
@@ -114,17 +115,19 @@ class Home:
         self.electric_j += used_j
 
     def _live(self, step_s: float, loads: dict[str, RoomLoad]) -> None:
-        """People warm rooms, air them when it is hot, use hot water and are seen by sensors."""
+        """People warm and moisten rooms, air them when it is hot, use hot water and are seen by sensors."""
         if not self.people:
             return
         stays = [person.now(self.clock_s)[0] for person in self.people]
-        for stay in stays:
+        taps_l_s = [person.hot_water_l_s(self.clock_s) for person in self.people]
+        for stay, tap_l_s in zip(stays, taps_l_s, strict=True):
             if stay.place in loads:
                 loads[stay.place].gains_j += stay.heat_w * step_s
+                loads[stay.place].vapour_kg_s += stay.vapour_kg_s + SHOWER_KG_L * tap_l_s
         self._air({stay.place for stay in stays}, loads)
         awake = {stay.place for stay in stays if stay.doing != "asleep"}
         at_door = {stay.place for stay in stays if stay.doing in ("leaving", "arriving")}
-        flow_l_s = sum(person.hot_water_l_s(self.clock_s) for person in self.people)
+        flow_l_s = sum(taps_l_s)
         for device in self.devices:
             if isinstance(device, BinarySensor) and device.noun.measures == "motion":
                 device.is_active = device.area in awake
