@@ -7,7 +7,7 @@ import re
 from openmimo.environments.home.answers import Answer
 
 __all__ = [
-    "ask_first", "cannot_find", "driving_answer", "leave_it", "no_tool", "number_answer", "reach_answer",
+    "ask_first", "cannot_find", "driving_answer", "leave_it", "no_tool", "number_answer", "reach_answer", "refused",
     "too_far_answer", "where_answer", "yes_no",
 ]  # fmt: skip
 
@@ -23,7 +23,9 @@ def number_answer(text: str, value: int) -> Answer:
     Returns:
         The answer; a reply with other numbers beside it is wrong.
     """
-    return Answer(text, (rf"(?<![-\d.]){value}" if value >= 0 else rf"{value}",), (rf"(?!{value}(?!\d))-?\d+",))
+    return Answer(
+        text, (rf"(?<![-\d.]){value}" if value >= 0 else rf"{value}",), (rf"(?<![-.\d])(?!{value}(?!\d))-?\d+",)
+    )
 
 
 def yes_no(is_yes: bool, what: str, yes: str, no: str) -> Answer:
@@ -80,6 +82,19 @@ def no_tool() -> Answer:
     )
 
 
+def refused(message: str, about: str) -> Answer:
+    """Pass on that a tool has refused a value.
+
+    Args:
+        message: of the tool.
+        about: pattern of what was refused.
+    Returns:
+        "That did not work: level must be 0 to 3."
+    """
+    denial = rf"{_DENIAL}|must|invalid|only|failed|error|too"
+    return Answer(f"That did not work: {message}.", (denial, about), ("find", "tools?", "driving"))
+
+
 def driving_answer() -> Answer:
     """Not on the road.
 
@@ -111,7 +126,7 @@ def leave_it(thing: str, state: str) -> Answer:
         "All right, the doors stay locked."
     """
     verb = "stay" if thing.endswith("s") else "stays"
-    return Answer(f"All right, the {thing} {verb} {state}.", (r"all right|ok|okay|stays?|leave|not|fine|sure",))
+    return Answer(f"All right, the {thing} {verb} {state}.", (r"all right|ok|okay|stays?|leave|fine|sure|won't",))
 
 
 def reach_answer(place: str, need: int, has: int) -> Answer:

@@ -21,7 +21,7 @@ from openmimo.environments.car.roads import Roads
 __all__ = ["Car", "CarAccount"]
 
 STEP_S = 60.0
-IDLE_STEP_S = 600.0
+IDLE_STEP_S = 3600.0
 WEEK_S = 7 * 86400.0
 CHARGE_EFFICIENCY = 0.92
 BATTERY_MAX_KW = 120.0

@@ -14,10 +14,9 @@ from openmimo.environments.car.generate import Situation, sample_cockpit
 from openmimo.environments.car.kinds import GENERAL_KINDS, Draft, Scene, before_messages
 from openmimo.environments.car.tools import CAR_TOOLS
 from openmimo.environments.car.trips import JOURNEY_KINDS
-from openmimo.environments.home.answers import error_answer
 from openmimo.environments.language import Language
 
-__all__ = ["KIND_WEIGHTS", "CarEnvironment", "sample_group"]
+__all__ = ["KIND_WEIGHTS", "LANGUAGE", "CarEnvironment", "sample_group"]
 
 KIND_WEIGHTS: Mapping[Situation, Mapping[str, float]] = {
     "parked": {"action": 34, "phone": 8, "state": 24, "missing": 8, "unsupported": 4, "impossible": 3, "too_far": 5,
@@ -30,7 +29,7 @@ MAX_TOOLS = 8
 MAX_DRAWS = 40
 _JOURNEY_TOOLS = ("CarSetCharge", "CarPrecondition", "CarNavigate")
 _BUILDERS = GENERAL_KINDS | JOURNEY_KINDS
-_LANGUAGE = Language(Path(__file__).with_name("language") / "en")
+LANGUAGE = Language(Path(__file__).with_name("language") / "en")
 
 
 def sample_group(
@@ -79,18 +78,14 @@ def _task(scene: Scene, weights: Mapping[str, float], phrasings: Split) -> Actin
 
 def _finish(scene: Scene, kind: str, draft: Draft, phrasings: Split) -> ActingTask | None:
     """Write the request and work out the gold replies; None where the calls would change nothing."""
-    family, request = _LANGUAGE.phrase(scene.rng, draft.intent, phrasings, draft.slots)
-    before = before_messages(draft, _LANGUAGE.phrase(scene.rng, draft.before, phrasings, {})[1]) if draft.before else ()
+    family, request = LANGUAGE.phrase(scene.rng, draft.intent, phrasings, draft.slots)
+    before = before_messages(draft, LANGUAGE.phrase(scene.rng, draft.before, phrasings, {})[1]) if draft.before else ()
     messages = (Message("system", scene.cockpit.system_content()), *before, Message("user", request))
     said = draft.answer.text if draft.answer else ""
     gold, after = work_out(CAR_TOOLS, scene.cockpit, scene.offered, "\n".join(draft.thought), draft.calls, said)
-    answer = draft.answer
-    if kind == "impossible":
-        failed = error_answer({"error": "", "message": gold[-1].content.partition(": ")[2].rstrip(".")})
-        answer = failed._replace(forbidden=(*failed.forbidden, "driving"))
-    elif draft.calls and not _is_new(scene.cockpit, after):
+    if draft.calls and not draft.answer and not _is_new(scene.cockpit, after):
         return None
-    goal = draft.goal or StateGoal(after.commanded(), answer)
+    goal = draft.goal or StateGoal(after.commanded(), draft.answer)
     tools = CAR_TOOLS.dicts(scene.offered)
     return ActingTask(task_id(messages), kind, messages, tools, gold, draft.intent, family.id, scene.cockpit, goal)
 

@@ -17,6 +17,7 @@ from openmimo.environments.car.answers import (
     no_tool,
     number_answer,
     reach_answer,
+    refused,
     too_far_answer,
     where_answer,
     yes_no,
@@ -298,17 +299,16 @@ def _impossible(scene: Scene) -> Draft | None:
     """Ask for a value that the tool refuses; the error is then passed on."""
     if scene.rng.random() < 0.5:
         degrees = scene.rng.choice((*range(2, 16), *range(29, 60)))
-        slots, names, call = (
-            {"v": f"{degrees} degrees"},
-            ["climate"],
-            ToolCall("CarSetTemperature", {"temperature": degrees}),
-        )
-        return Draft("temperature", slots, _quotes(scene, names), (call,)) if call.name in scene.offered else None
-    name, level = _one_of(scene, list(scene.cockpit.car.seats)), scene.rng.randint(4, 9)
-    call = ToolCall("CarSetSeat", {"name": name, "level": level})
-    if name is None or call.name not in scene.offered:
-        return None
-    return Draft("seat_level", {"n": name, "v": str(level)}, _quotes(scene, [name]), (call,))
+        call = ToolCall("CarSetTemperature", {"temperature": degrees})
+        intent, names, slots = "temperature", ["climate"], {"v": f"{degrees} degrees"}
+        answer = refused("temperature must be 16 to 28", r"temperatures?|degrees?|climate|°C")
+    else:
+        name, level = scene.rng.choice(list(scene.cockpit.car.seats)), scene.rng.randint(4, 9)
+        call = ToolCall("CarSetSeat", {"name": name, "level": level})
+        intent, names, slots = "seat_level", [name], {"n": name, "v": str(level)}
+        answer = refused("level must be 0 to 3", "levels?|seat")
+    is_offered = call.name in scene.offered
+    return Draft(intent, slots, _quotes(scene, names), (call,), answer) if is_offered else None
 
 
 def _too_far(scene: Scene) -> Draft | None:

@@ -12,7 +12,7 @@ from typing import Any
 from openmimo.environments.car.cockpit import STOP_SUFFIX, Cockpit, clock_text
 from openmimo.environments.toolbox import Given, Tool, Toolbox, ToolError, boolean, number, shown, text
 
-__all__ = ["CAR_TOOLS", "SEAT_LEVELS", "SET_POINT_MAX_C", "SET_POINT_MIN_C"]
+__all__ = ["CAR_TOOLS", "LIMIT_MIN_PERCENT", "SEAT_LEVELS", "SET_POINT_MAX_C", "SET_POINT_MIN_C"]
 
 SET_POINT_MIN_C, SET_POINT_MAX_C = 16, 28
 LIMIT_MIN_PERCENT = 20

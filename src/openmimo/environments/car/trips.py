@@ -17,7 +17,7 @@ from openmimo.environments.car.journeys import (
     reachable_stops,
 )
 from openmimo.environments.car.kinds import Draft, Scene, say_percent, say_time
-from openmimo.environments.car.tools import CAR_TOOLS
+from openmimo.environments.car.tools import CAR_TOOLS, LIMIT_MIN_PERCENT
 from openmimo.environments.home.answers import Answer
 
 __all__ = ["JOURNEY_KINDS"]
@@ -39,7 +39,7 @@ def _draw(scene: Scene, is_charge: bool, is_warm: bool) -> Draft | None:
     calls: list[ToolCall] = []
     if is_charge:
         limit = _think_charge(cockpit, place, reserve, thought)
-        if not cockpit.car.percent < limit <= 100:
+        if not max(cockpit.car.percent, LIMIT_MIN_PERCENT - 1) < limit <= 100:
             return None
         calls.append(ToolCall("CarSetCharge", {"limit": limit}))
     if is_warm:
@@ -72,7 +72,7 @@ def _goal(
     start, set_point_c = cockpit.commanded(), cockpit.car.set_point_c
     goal = JourneyGoal(leave_s, place, reserve, is_warm, set_point_c, start)
     best_kwh = goal.wall_kwh(_after(cockpit, calls))
-    naive_kwh = goal.wall_kwh(cockpit)
+    naive_kwh = None if is_warm else goal.wall_kwh(cockpit)
     if naive_kwh is None:
         naive_kwh = goal.wall_kwh(_after(cockpit, _careless(cockpit, calls, leave_s)))
     if best_kwh is None or naive_kwh is None or naive_kwh - best_kwh < LEAST_GAIN_KWH:

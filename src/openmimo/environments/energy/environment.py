@@ -11,11 +11,11 @@ from openmimo.environments.acting import ActingEnvironment, ActingTask, StateGoa
 from openmimo.environments.base import Split
 from openmimo.environments.energy.generate import sample_board
 from openmimo.environments.energy.kinds import KINDS, Draft, Scene
-from openmimo.environments.energy.optimum import load_solver
+from openmimo.environments.energy.optimum import check_solver
 from openmimo.environments.energy.tools import ENERGY_TOOLS
 from openmimo.environments.language import Language
 
-__all__ = ["KIND_WEIGHTS", "EnergyEnvironment", "sample_group"]
+__all__ = ["KIND_WEIGHTS", "LANGUAGE", "EnergyEnvironment", "sample_group"]
 
 KIND_WEIGHTS: Mapping[str, float] = {
     "plan_1": 22, "plan_2": 12, "plan_car": 14, "plan_both": 10, "plan_battery": 9, "plan_shared": 3,
@@ -23,7 +23,7 @@ KIND_WEIGHTS: Mapping[str, float] = {
 }  # fmt: skip
 MAX_DRAWS = 20
 _OPTIONAL = {"CancelAppliance": 0.7, "EnergySetBattery": 0.9, "EnergySetReserve": 0.6}
-_LANGUAGE = Language(Path(__file__).with_name("language") / "en")
+LANGUAGE = Language(Path(__file__).with_name("language") / "en")
 
 
 def sample_group(
@@ -66,7 +66,7 @@ def _task(scene: Scene, weights: Mapping[str, float], phrasings: Split) -> Actin
 def _finish(scene: Scene, kind: str, draft: Draft, phrasings: Split) -> ActingTask:
     """Write the request and work out the gold replies."""
     board = scene.board
-    family, request = _LANGUAGE.phrase(scene.rng, draft.intent, phrasings, draft.slots)
+    family, request = LANGUAGE.phrase(scene.rng, draft.intent, phrasings, draft.slots)
     messages = (Message("system", board.system_content()), Message("user", request))
     said = draft.answer.text if draft.answer else ""
     gold, after = work_out(ENERGY_TOOLS, board, scene.offered, "\n".join(draft.thought), draft.calls, said)
@@ -91,7 +91,7 @@ class EnergyEnvironment(ActingEnvironment):
     toolbox = ENERGY_TOOLS
 
     def __init__(self) -> None:
-        load_solver()  # or say at once what is missing, not after a hundred tasks
+        check_solver()  # or say at once what is missing, not after a hundred tasks
 
     def sample_group(self, rng: random.Random, split: Split, phrasings: Split, count: int) -> list[ActingTask]:
         """Draw tasks about one board, as `sample_group` does."""

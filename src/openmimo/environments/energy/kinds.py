@@ -350,6 +350,11 @@ def _with_number(text: str, value: int) -> Answer:
     return Answer(text, (rf"(?<![-\d.:]){value}(?!:)",), ("no tool", "cannot", "planned", "charging"))
 
 
+def _hour_answer(text: str, hour: int, forbidden: tuple[str, ...]) -> Answer:
+    """An answer that names an hour; its digits after a colon are minutes."""
+    return Answer(text, (rf"(?<!:){hour:02d}",), ("charging", *forbidden))
+
+
 def _extreme(intent: str, pick: Callable[[list[int]], int], word: str) -> Callable[[Scene], Draft | None]:
     def draw(scene: Scene) -> Draft | None:
         board = scene.board
@@ -358,7 +363,7 @@ def _extreme(intent: str, pick: Callable[[list[int]], int], word: str) -> Callab
             return None
         hour = board.hours[board.prices.index(price)]
         text = f"Power is {word} at {hour:02d}:00."
-        answer = Answer(text, (f"{hour:02d}",), ("planned", *_others("")))
+        answer = _hour_answer(text, hour, ("planned", *_others("")))
         return Draft(intent, {}, [f"{hour:02d}:00, {price} ct"], answer=answer)
 
     return draw
@@ -372,7 +377,11 @@ def _ask_sun(scene: Scene) -> Draft | None:
     if kwh:
         answer = _with_number(f"At {at} the sun gives {kwh} kWh.", kwh)
     else:
-        answer = Answer(f"At {at} there is no sun.", (r"no|not|0|nothing|none",), ("tool", "cannot"))
+        answer = Answer(
+            f"At {at} there is no sun.",
+            (r"no|not|0|nothing|none", r"sun|panels?|roof|it|nothing|none"),
+            ("tool", "cannot", "planned"),
+        )
     return Draft("ask_sun", {"t": _say_hour(scene.rng, hour)}, [board.hour_row(hour)], answer=answer)
 
 
@@ -381,7 +390,7 @@ def _ask_start(scene: Scene) -> Draft | None:
     name = rng.choice(list(board.appliances))
     if name in board.starts:
         at = board.starts[name]
-        answer = Answer(f"The {name} starts at {at:02d}:00.", (f"{at:02d}",), ("charging", *_others(name)))
+        answer = _hour_answer(f"The {name} starts at {at:02d}:00.", at, _others(name))
     else:
         answer = Answer(f"The {name} is not planned.", (r"not|no|isn't",), ("tool", "find", *_others(name)))
     return Draft("ask_start", {"d": _the(name)}, [board.appliance_row(name)], answer=answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -9,24 +10,19 @@ import numpy as np
 from openmimo.environments.energy.problem import BATTERY_EFFICIENCY, Plan, Problem
 from openmimo.errors import OpenMiMoError
 
-__all__ = ["best_plan", "load_solver"]
+__all__ = ["best_plan", "check_solver"]
 
 
-def load_solver() -> Any:
-    """Import scipy's optimisation module.
+def check_solver() -> None:
+    """Make sure that the solver is there, without importing it: that takes a second.
 
-    Returns:
-        The module.
     Raises:
         OpenMiMoError: scipy is not installed.
     """
-    try:
-        import scipy.optimize
-    except ImportError as error:
+    if importlib.util.find_spec("scipy") is None:
         raise OpenMiMoError(
             "the cheapest energy plan needs scipy, which is not installed: pip install 'openmimo[plans]'"
-        ) from error
-    return scipy.optimize
+        )
 
 
 class _Program:
@@ -48,7 +44,9 @@ class _Program:
         self.rows.append((terms, low, high))
 
     def solve(self) -> np.ndarray[Any, Any]:
-        optimize = load_solver()
+        check_solver()
+        from scipy import optimize
+
         matrix = np.zeros((len(self.rows), len(self.costs)))
         for index, (terms, _, _) in enumerate(self.rows):
             for column, value in terms.items():
