@@ -60,7 +60,7 @@ def _occurs(pattern: str, content: str) -> bool:
 # What a reply says when it declines; no answer about a present device may hold it.
 _DECLINED = (r"(?:cannot|can't|could not) find", "no tool", "which one", "did nothing", "did not work", "only control")
 _REFUSALS = (r"there (?:is|are) no(?! motion)", *_DECLINED)
-_NONE_IS = r"no (?!it|this|that|the)\w+ (?:is|are)"
+_COUNTED = r"(?:no|\d+) (?!it|this|that|the)\w+ (?:is|are)"
 _OPPOSITE = {"on": "off", "off": "on", "open": "closed", "closed": "open", "locked": "unlocked", "unlocked": "locked"}
 
 
@@ -102,7 +102,7 @@ def state_answer(home: Home, device: Device) -> Answer:
     words = [word for word in re.findall(r"[a-z]+", said) if word in _OPPOSITE or word in ("opening", "closing")]
     wrong = [_OPPOSITE[word] for word in words if word in _OPPOSITE]
     others = _other_names(home, [device])
-    return Answer(f"The {device.name} is {said}.", tuple(numbers or words), (*wrong, _NONE_IS, *others, *_REFUSALS))
+    return Answer(f"The {device.name} is {said}.", tuple(numbers or words), (*wrong, _COUNTED, *others, *_REFUSALS))
 
 
 def yes_no_answer(home: Home, device: Device, asked: str) -> Answer:
@@ -117,7 +117,7 @@ def yes_no_answer(home: Home, device: Device, asked: str) -> Answer:
     """
     word = device.word()
     yes, no = ("yes", "no") if word == asked else ("no", "yes")
-    wrong = (no, _NONE_IS, _OPPOSITE[word], *_other_names(home, [device]), *_REFUSALS)
+    wrong = (no, _COUNTED, _OPPOSITE[word], *_other_names(home, [device]), *_REFUSALS)
     return Answer(f"{yes.capitalize()}, the {device.name} is {word}.", (rf"\A\W*{yes}",), wrong)
 
 

@@ -27,7 +27,7 @@ __all__ = ["Split", "sample_home", "split_of"]
 
 Split = Literal["train", "eval"]
 EVAL_PERCENT = 10
-ASKS_FIRST_SHARE = 0.15
+ASKS_FIRST_SHARE = 0.3
 MIN_DEVICES, MAX_DEVICES = 3, 14
 
 _DOMAIN_WEIGHTS = {

@@ -22,8 +22,8 @@ __all__ = ["KIND_WEIGHTS", "HomeTask", "sample_group", "sample_offer", "sample_t
 
 # Looking things up in the listing comes first: every other kind is built on it.
 KIND_WEIGHTS: Mapping[str, float] = {
-    "named": 16, "alias": 14, "state": 12, "missing": 8, "area": 3, "pair": 3, "unsupported": 8, "ambiguous": 8,
-    "relative": 5, "condition": 6, "followup": 7, "timer": 2, "schedule": 3, "count": 3, "indirect": 3, "confirm": 1,
+    "named": 16, "alias": 13, "state": 11, "missing": 8, "area": 3, "pair": 3, "unsupported": 10, "ambiguous": 12,
+    "relative": 5, "condition": 6, "followup": 7, "timer": 3, "schedule": 4, "count": 4, "indirect": 4, "confirm": 3,
 }  # fmt: skip
 MAX_DRAWS = 60
 _MISSING_SHARE = {
@@ -34,6 +34,7 @@ _MISSING_SHARE = {
     "HassClimateSetTemperature": 0.12,
 }
 _DISTRACTOR_SHARE = 0.3
+_TIMER_SHARES = {"HassStartTimer": 0.5, "Schedule": 0.5, "HassCancelTimer": 0.5}
 _NEEDED = {"timer": ("HassStartTimer", "HassCancelTimer"), "schedule": ("Schedule", "HassCancelTimer")}
 
 
@@ -68,7 +69,8 @@ def sample_offer(rng: random.Random, without: str = "", including: Collection[st
     Returns:
         Tool names in the fixed order.
     """
-    shares = {name: 1 - share for name, share in _MISSING_SHARE.items()} | dict.fromkeys(DISTRACTORS, _DISTRACTOR_SHARE)
+    shares = dict.fromkeys(DISTRACTORS, _DISTRACTOR_SHARE) | _TIMER_SHARES
+    shares |= {name: 1 - share for name, share in _MISSING_SHARE.items()}
     drawn = [name for name in TOOL_NAMES if name in shares and rng.random() < shares[name] and name != without]
     return tuple(name for name in TOOL_NAMES if name in drawn or name in including)
 
@@ -98,7 +100,10 @@ def sample_task(
     if offered is None:
         without = rng.choice(tuple(_MISSING_SHARE)) if kind == "unsupported" and rng.random() < 0.5 else ""
         offered = sample_offer(rng, without, _NEEDED.get(kind or "", ()))
-    return _draw(Scene(rng, home, offered, phrasing_split), kind, weights, home.system_content(), tool_dicts(offered))
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind={kind!r} is unknown: choose from {', '.join(KINDS)}")
+    open_kinds = dict(weights) if kind is None else {kind: 1.0}
+    return _draw(Scene(rng, home, offered, phrasing_split), open_kinds, home.system_content(), tool_dicts(offered))
 
 
 def sample_tasks(
@@ -123,7 +128,8 @@ def sample_tasks(
     """
     offered = sample_offer(rng) if offered is None else offered
     scene, system, tools = Scene(rng, home, offered, phrasing_split), home.system_content(), tool_dicts(offered)
-    return [_draw(scene, None, weights, system, tools) for _ in range(count)]
+    open_kinds = dict(weights)
+    return [_draw(scene, open_kinds, system, tools) for _ in range(count)]
 
 
 def sample_group(rng: random.Random, split: Split, phrasings: Split, count: int) -> list[HomeTask]:
@@ -141,13 +147,10 @@ def sample_group(rng: random.Random, split: Split, phrasings: Split, count: int)
     return sample_tasks(rng, home, count, phrasings)
 
 
-def _draw(
-    scene: Scene, kind: str | None, weights: Mapping[str, float], system: str, tools: list[dict[str, Any]]
-) -> HomeTask:
-    if kind is not None and kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is unknown: choose from {', '.join(KINDS)}")
-    open_kinds = {kind: 1.0} if kind is not None else {name: share for name, share in weights.items() if share > 0}
-    while open_kinds:
+def _draw(scene: Scene, open_kinds: dict[str, float], system: str, tools: list[dict[str, Any]]) -> HomeTask:
+    """Draw by weight; a kind that the home does not seem to allow is taken out of `open_kinds`."""
+    tried = "(none has a weight)"
+    while any(open_kinds.values()):
         chosen = scene.rng.choices(tuple(open_kinds), tuple(open_kinds.values()))[0]
         # A kind keeps its share by being tried again before another one is drawn.
         for _ in range(MAX_DRAWS):
@@ -155,7 +158,8 @@ def _draw(
             if draft is not None:
                 return _task(scene, chosen, draft, system, tools)
         del open_kinds[chosen]
-    raise ValueError(f"this home offers no task of kind {kind or tuple(weights)}: try another home or more devices")
+        tried = chosen
+    raise ValueError(f"this home offers no task of kind {tried}: try another home or more devices")
 
 
 def _task(scene: Scene, kind: str, draft: Draft, system: str, tools: list[dict[str, Any]]) -> HomeTask:
