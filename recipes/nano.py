@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +131,28 @@ def checkpoint_files(folder: Path) -> dict[str, str]:
 def train_trunk(
     out: Path, start: Path | None, trees: Trees, score: Scoreboard, files: dict[str, str], steps: int
 ) -> Path:
-    """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards."""
+    """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards.
+
+    A trunk that has learnt already goes on at half the rate, with homes of every size from the first step.
+    """
     config = TrainConfig(
         folder=str(out / "trunk"),
         steps=steps,
         save_every=200,
         balance_speed=BALANCE,
-        optim=OPTIM,
+        optim=replace(OPTIM, matrix_lr=0.01, lr=1.5e-3) if start else OPTIM,
         weights=LossWeights(mtp=0.0),
     )
-    model = load_model(Checkpoint.open(start)) if start else new_model(parse_config(published_config(0)), SEED)
+    model = new_model(parse_config(published_config(0)), SEED)
+    if start:
+        take_trunk(model, start)
     compile_feed_forward(model)
-    return train(model, config, lambda index: trees.training(index, steps), files, score, 300)
+    return train(model, config, lambda index: trees.training(index, 1 if start else steps), files, score, 300)
+
+
+def take_trunk(model: MiMo, folder: Path) -> None:
+    """Give a model the trunk of a checkpoint, whatever MTP heads either has."""
+    model.load_state_dict(load_model(Checkpoint.open(folder)).state_dict(), strict=False)
 
 
 def compile_feed_forward(model: MiMo) -> None:
@@ -160,8 +171,7 @@ def train_heads(out: Path, trunk: Path, trees: Trees, score: Scoreboard, files: 
         folder=str(out / "heads"), steps=steps, save_every=200, optim=OPTIM, weights=LossWeights(trunk=0.0, mtp=1.0)
     )
     model = new_model(parse_config(published_config(3)), SEED + 1)
-    trained = load_model(Checkpoint.open(trunk)).state_dict()
-    model.load_state_dict(trained, strict=False)
+    take_trunk(model, trunk)
     return train(model, config, lambda index: trees.training(10**6 + index, 1), files, score, 150)
 
 
@@ -203,7 +213,7 @@ def main() -> None:
     """Command line of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
-    parser.add_argument("--initial", type=Path, help="start from the weights of this checkpoint")
+    parser.add_argument("--initial", type=Path, help="go on from the trunk of this checkpoint, with --out's tokenizer")
     parser.add_argument("--steps", type=int, default=4000, help="trunk steps (default %(default)s)")
     parser.add_argument("--head-steps", type=int, default=250, help="MTP head steps (default %(default)s)")
     parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")
