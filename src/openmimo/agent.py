@@ -31,6 +31,9 @@ __all__ = [
     "run_agent",
 ]
 
+KEPT_TURNS = 3
+"""The default model was trained on chats of up to three user turns."""
+
 ToolResult = Mapping[str, Any] | str
 """What a tool returns: text, or a JSON-able object; one with the key `error` (a code) is a failure."""
 
@@ -141,19 +144,19 @@ AgentEvent = ReasoningDelta | ContentDelta | ToolCalled | ToolReturned | ReplyFi
 
 
 def conversation_window(system: str, turns: Sequence[Message]) -> list[Message]:
-    """Choose what of a chat about a changing world the model is shown: the last user turn, under a fresh listing.
+    """Choose what of a chat about a changing world the model is shown: the last user turns, under a fresh listing.
 
-    The default model was trained on single requests whose listing is current. Earlier turns would bring it listings and
-    results that are no longer true, at lengths that it has not seen. The tool rounds of the turn itself are kept, by
-    `run_agent`. A model trained on long chats would want all turns here.
+    A request may mean what was spoken of before ("now the other one too"). Earlier replies keep their calls, results
+    and answers, but not their reasoning: it quotes rows of a listing that is gone.
 
     Args:
         system: the system message, with the current listing.
-        turns: the chat, the user's new turn last.
+        turns: the chat, tool rounds included, the user's new turn last.
     Returns:
-        the messages to answer.
+        the messages to answer: the last KEPT_TURNS user turns and what came between them.
     """
-    return [Message("system", system), turns[-1]]
+    asked = [index for index, turn in enumerate(turns) if turn.role == "user"][-KEPT_TURNS:]
+    return [Message("system", system), *(replace(turn, reasoning="") for turn in turns[asked[0] :])]
 
 
 def run_agent(

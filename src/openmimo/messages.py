@@ -9,7 +9,16 @@ from typing import Any, Literal, NoReturn
 
 from openmimo.errors import RequestError
 
-__all__ = ["Message", "ToolCall", "check_tools", "json_object", "message_from_openai", "openai_call", "strict_json"]
+__all__ = [
+    "Message",
+    "ToolCall",
+    "check_tools",
+    "json_object",
+    "message_from_openai",
+    "message_to_openai",
+    "openai_call",
+    "strict_json",
+]
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES = ("system", "user", "assistant", "tool")
@@ -90,6 +99,22 @@ def message_from_openai(message: Mapping[str, Any]) -> Message:
     if not isinstance(calls, list | tuple):
         raise RequestError(f"tool_calls must be a list, not {type(calls).__name__}", param="messages")
     return Message("assistant", content, reasoning, tuple(_call_from_openai(call) for call in calls))
+
+
+def message_to_openai(message: Message) -> dict[str, Any]:
+    """Write a message in the OpenAI form, so that `message_from_openai` gives it back, less its reasoning.
+
+    Args:
+        message: any message.
+    Returns:
+        JSON-able data.
+    """
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        written["tool_calls"] = [openai_call(call, json.dumps(dict(call.arguments))) for call in message.tool_calls]
+    if message.tool_call_id:
+        written["tool_call_id"] = message.tool_call_id
+    return written
 
 
 def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.console import Console
 from openmimo.agent import (
     ChatEngine,
     ContentDelta,
+    Finished,
     ReasoningDelta,
     ReplyFinished,
     ToolCalled,
@@ -24,7 +26,8 @@ __all__ = ["chat", "chat_lines"]
 
 
 def chat(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
-    """Read requests until the input ends; each is answered on its own, with the home's fresh listing.
+    """Read requests until the input ends; each is answered under the home's fresh listing, with the
+    last turns before it.
 
     Args:
         engine: with a chat format.
@@ -34,8 +37,10 @@ def chat(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
     console = Console(highlight=False)
     console.print(f"[dim]{home.system_content()}[/dim]", markup=True)
     console.print("[dim]Say what you want; an empty line or Ctrl-D ends.[/dim]")
+    turns: list[Message] = []
     while request := _read():
-        _answer(console, engine, home, request, params)
+        turns.append(Message("user", request))
+        turns += _answer(console, engine, home, turns, params)
 
 
 def chat_lines(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
@@ -43,14 +48,21 @@ def chat_lines(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> No
 
     Args: as `chat`.
     """
+    turns: list[Message] = []
     for line in sys.stdin:
         if request := line.strip():
-            print(json.dumps(_turn(engine, home, request, params), ensure_ascii=False), flush=True)
+            turns.append(Message("user", request))
+            told, added = _turn(engine, home, turns, params)
+            turns += added
+            print(json.dumps(told, ensure_ascii=False), flush=True)
 
 
-def _turn(engine: ChatEngine, home: LiveHome, request: str, params: SamplingParams) -> dict[str, Any]:
-    turn: dict[str, Any] = {"request": request, "reasoning": "", "content": "", "calls": []}
-    messages = conversation_window(home.system_content(), [Message("user", request)])
+def _turn(
+    engine: ChatEngine, home: LiveHome, turns: Sequence[Message], params: SamplingParams
+) -> tuple[dict[str, Any], Sequence[Message]]:
+    turn: dict[str, Any] = {"request": turns[-1].content, "reasoning": "", "content": "", "calls": []}
+    added: Sequence[Message] = ()
+    messages = conversation_window(home.system_content(), turns)
     for event in run_agent(engine, messages, home.tools(), home.call, params):
         match event:
             case ReasoningDelta(text):
@@ -59,9 +71,11 @@ def _turn(engine: ChatEngine, home: LiveHome, request: str, params: SamplingPara
                 turn["content"] += text
             case ToolCalled(call):
                 turn["calls"].append({"name": call.name, "arguments": call.arguments})
+            case Finished(messages=added):
+                pass
             case _:
                 pass
-    return turn
+    return turn, added
 
 
 def _read() -> str:
@@ -71,8 +85,11 @@ def _read() -> str:
         return ""
 
 
-def _answer(console: Console, engine: ChatEngine, home: LiveHome, request: str, params: SamplingParams) -> None:
-    messages = conversation_window(home.system_content(), [Message("user", request)])
+def _answer(
+    console: Console, engine: ChatEngine, home: LiveHome, turns: Sequence[Message], params: SamplingParams
+) -> Sequence[Message]:
+    added: Sequence[Message] = ()
+    messages = conversation_window(home.system_content(), turns)
     previous = None
     for event in run_agent(engine, messages, home.tools(), home.call, params):
         if isinstance(previous, ReasoningDelta | ContentDelta) and type(event) is not type(previous):
@@ -92,3 +109,6 @@ def _answer(console: Console, engine: ChatEngine, home: LiveHome, request: str, 
                 rate = stats.new_tokens / max(stats.decode_s, 1e-9)
                 drafts = f", {stats.new_tokens / max(stats.steps, 1):.1f} tokens a step" if stats.drafted else ""
                 console.print(f"[dim]{rate:.0f} tok/s{drafts}[/dim]")
+            case Finished(messages=added):
+                pass
+    return added

@@ -119,18 +119,31 @@ def test_agent_acts_and_tells_every_step(client: TestClient, engine: FakeEngine)
     reply = events[-2]
     assert reply["finish_reason"] == "stop"
     assert reply["timings"]["tokens_per_step"] > 0
-    assert events[-1] == {"type": "done", "reason": "stop"}
+    assert (events[-1]["type"], events[-1]["reason"]) == ("done", "stop")
 
 
-def test_model_is_shown_the_last_turn_under_a_fresh_listing(client: TestClient, engine: FakeEngine) -> None:
+def test_model_is_shown_the_last_turns_under_a_fresh_listing(client: TestClient, engine: FakeEngine) -> None:
     client.post("/home/call", json={"name": "HassTurnOff", "arguments": {"name": "kitchen light"}})
-    agent(client, ("user", "first question"), ("assistant", "first answer"), ("user", "second question"))
+    turns = [(role, f"{role} {number}") for number in range(4) for role in ("user", "assistant")]
+    agent(client, *turns, ("user", "what now"))
     prompt = engine.prompts[0]
     assert "kitchen light, off" in prompt
     assert "HassTurnOff(name, area, domain)" in prompt
-    assert "second question" in prompt
-    assert "first" not in prompt
+    assert [f"user {number}" in prompt for number in range(4)] == [False, False, True, True]
+    assert prompt.index("assistant 3") < prompt.index("what now")
     assert engine.params[0].is_greedy
+
+
+def test_page_sends_back_what_a_turn_left(client: TestClient, engine: FakeEngine) -> None:
+    engine.script.reply = light_off
+    kept = agent(client, ("user", "turn off the kitchen light"))[-1]["messages"]
+    assert [message["role"] for message in kept] == ["assistant", "tool", "assistant"]
+    body = {"messages": [{"role": "user", "content": "x"}, *kept, {"role": "user", "content": "and now on again"}]}
+    assert client.post("/agent", json=body).status_code == 200
+    prompt = engine.prompts[-1]
+    assert "<function=HassTurnOff>" in prompt
+    assert "kitchen light: off" in prompt
+    assert "1. kitchen light" not in prompt  # reasoning that quoted the old listing
 
 
 def test_result_is_written_as_in_training(client: TestClient, engine: FakeEngine) -> None:

@@ -27,6 +27,7 @@ from openmimo.agent import (
 from openmimo.chat import Message
 from openmimo.engine import DeltaStream, Engine, SamplingParams
 from openmimo.environments.home import LiveHome
+from openmimo.messages import message_to_openai
 from openmimo.server.body import read_body
 from openmimo.server.lifetime import Lifetime
 from openmimo.server.problem import problem_body
@@ -145,7 +146,7 @@ def add_page_routes(app: FastAPI, engine: Engine, live_home: LiveHome, lifetime:
     @app.post("/agent")
     async def act(request: Request) -> Response:
         body = await read_body(request, AgentRequest)
-        turns = [Message(turn.role, turn.content) for turn in body.messages]
+        turns = [turn.to_message() for turn in body.messages]
         messages = conversation_window(await asyncio.to_thread(home.system_content), turns)
         caller = _Caller(engine)
         events = run_agent(caller, messages, home.tools(), home.call, AGENT_PARAMS)
@@ -205,5 +206,5 @@ def _event_body(event: AgentEvent, home: SharedHome) -> dict[str, Any]:
             return {"type": "tool_result", **shown, "home": home.state()}
         case ReplyFinished(_, finish_reason, stats):
             return {"type": "reply", "finish_reason": finish_reason, "timings": timings(stats)}
-        case Finished(reason):
-            return {"type": "done", "reason": reason}
+        case Finished(reason, messages):
+            return {"type": "done", "reason": reason, "messages": [message_to_openai(message) for message in messages]}

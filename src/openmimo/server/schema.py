@@ -253,11 +253,11 @@ class ChatRequest(_Strict):
         return self
 
 
-class PageTurn(_Strict):
-    """One turn of the page's chat, as the page shows it."""
+class PageTurn(MessageIn):
+    """One message of the page's chat: what the user said, or what `done` gave the page to keep."""
 
-    role: Literal["user", "assistant"]
-    content: Annotated[str, Field(max_length=8192)]
+    role: Literal["user", "assistant", "tool"]
+    content: Annotated[str, Field(max_length=8192)] | None = None
 
 
 class AgentRequest(_Strict):

@@ -69,7 +69,7 @@ class AgentTurn {
     else if (event.type === "tool_call") this.callTool(event);
     else if (event.type === "tool_result") this.cards.get(event.id)?.finish(event);
     else if (event.type === "reply") this.count(event.timings);
-    else if (event.type === "done") this.conclude(event.reason);
+    else if (event.type === "done") this.conclude(event);
     else if (event.type === "error") this.fail(event.message);
   }
 
@@ -109,12 +109,18 @@ class AgentTurn {
     this.open = null;
   }
 
-  conclude(reason) {
+  conclude({ reason, messages }) {
+    this.messages = messages;
     this.node.classList.remove("busy");
     if (this.stats) this.node.append(this.stats);
     if (reason === "length") this.fail("The reply was cut: it grew too long.");
     if (reason === "cancelled") this.fail("The server is shutting down.");
     if (reason === "max_rounds") this.fail("Stopped: the model kept calling tools.");
+  }
+
+  /** What the next request is to know of this turn; of one that was stopped, the text. */
+  kept() {
+    return this.messages ?? [{ role: "assistant", content: this.text }];
   }
 
   fail(message) {
@@ -197,7 +203,7 @@ export class Chat {
     frames.flush();
     if (problem) turn.fail(problem);
     this.scroll();
-    this.turns.push({ role: "assistant", content: turn.text });
+    this.turns.push(...turn.kept());
     this.setBusy(null);
   }
 
