@@ -111,8 +111,8 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
 def _rounded(value: Any) -> Any:
     """The same data with short numbers; those that are not finite become null, as JSON has none."""
     if isinstance(value, float):
-        digits = DIGITS if abs(value) < 1e5 and (value == 0 or abs(value) > 1e-2) else None
-        short = round(value, digits) if digits else float(f"{value:.4g}")
+        is_small = 0 < abs(value) <= 1e-2
+        short = float(f"{value:.4g}") if is_small else round(value, DIGITS)
         return short if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
