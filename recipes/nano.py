@@ -4,8 +4,9 @@ Shows: training of the hybrid MoE on our own world, MTP heads added on the train
 Hardware: 2 CPU cores, no GPU. Time: about 90 minutes (trunk 80, heads 6). A GPU runs the same file.
 Expect: the table in src/openmimo/weights/default/MODEL_CARD.md; `openmimo eval` measures it again.
 
-    torchrun --nproc-per-node 2 recipes/nano.py       # train, or go on after an interruption
-    python recipes/nano.py --ship                     # quantise the finished result into the package
+    torchrun --nproc-per-node 2 -m openmimo train pretrain recipes/nano.py    # also goes on after an interruption
+    torchrun --nproc-per-node 2 -m openmimo train sft recipes/nano.py
+    python recipes/nano.py runs/nano                  # quantise the result into the package, score it, write its card
 
 One process a core is a quarter faster than two threads in one process: the small operations dominate.
 """
@@ -32,9 +33,9 @@ from openmimo.quantize import quantize_folder
 from openmimo.tokenizer import Tokenizer, train_tokenizer
 from openmimo.train.loss import LossWeights
 from openmimo.train.optim import OptimConfig
-from openmimo.train.processes import process_group, rank_and_world
+from openmimo.train.recipe import Run
 from openmimo.train.schedule import Piecewise
-from openmimo.train.trainer import TrainConfig, train
+from openmimo.train.trainer import train
 
 SEED = 20
 CONTROL_TOKENS = (
@@ -128,26 +129,42 @@ def checkpoint_files(folder: Path) -> dict[str, str]:
     }
 
 
-def train_trunk(
-    out: Path, start: Path | None, trees: Trees, score: Scoreboard, files: dict[str, str], steps: int
-) -> Path:
+def pretrain(run: Run) -> Path:
     """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards.
 
-    A trunk that has learnt already goes on at half the rate, with homes of every size from the first step.
+    A checkpoint in the run's folder `initial` is gone on from, at half the rate and with homes of every size at once.
     """
-    config = TrainConfig(
-        folder=str(out / "trunk"),
-        steps=steps,
+    trees, files = prepare(run.out)
+    initial = run.out / "initial"
+    has_learnt = initial.exists()
+    config = run.config(
+        4000,
         save_every=200,
         balance_speed=BALANCE,
-        optim=replace(OPTIM, matrix_lr=0.01, lr=1.5e-3) if start else OPTIM,
+        optim=replace(OPTIM, matrix_lr=0.01, lr=1.5e-3) if has_learnt else OPTIM,
         weights=LossWeights(mtp=0.0),
     )
     model = new_model(parse_config(published_config(0)), SEED)
-    if start:
-        take_trunk(model, start)
+    if has_learnt:
+        take_trunk(model, initial)
     compile_feed_forward(model)
-    return train(model, config, lambda index: trees.training(index, 1 if start else steps), files, score, 300)
+    length = 1 if has_learnt else config.steps
+    return train(model, config, lambda index: trees.training(index, length), files, Scoreboard(trees), 300)
+
+
+def sft(run: Run) -> Path:
+    """Three MTP heads on the frozen trunk."""
+    trees, files = prepare(run.out)
+    config = run.config(250, save_every=200, optim=OPTIM, weights=LossWeights(trunk=0.0, mtp=1.0))
+    model = new_model(parse_config(published_config(3)), SEED + 1)
+    take_trunk(model, run.result_of("pretrain"))
+    return train(model, config, lambda index: trees.training(10**6 + index, 1), files, Scoreboard(trees), 150)
+
+
+def prepare(out: Path) -> tuple[Trees, dict[str, str]]:
+    """What both stages need: trees to draw batches from, and the text files of a checkpoint."""
+    chat = ChatFormat(make_tokenizer(out), default_template())
+    return Trees(chat, SEED, control_id("<|endoftext|>")), checkpoint_files(out)
 
 
 def take_trunk(model: MiMo, folder: Path) -> None:
@@ -165,16 +182,6 @@ def compile_feed_forward(model: MiMo) -> None:
             module.compile(dynamic=False)
 
 
-def train_heads(out: Path, trunk: Path, trees: Trees, score: Scoreboard, files: dict[str, str], steps: int) -> Path:
-    """Three MTP heads on the frozen trunk."""
-    config = TrainConfig(
-        folder=str(out / "heads"), steps=steps, save_every=200, optim=OPTIM, weights=LossWeights(trunk=0.0, mtp=1.0)
-    )
-    model = new_model(parse_config(published_config(3)), SEED + 1)
-    take_trunk(model, trunk)
-    return train(model, config, lambda index: trees.training(10**6 + index, 1), files, score, 150)
-
-
 def ship(out: Path, result: Path) -> None:
     """Quantise the result into the package as the default model, score it and write its card."""
     target = default_model_path()
@@ -188,7 +195,7 @@ def ship(out: Path, result: Path) -> None:
     size = sum(path.stat().st_size for path in target.iterdir())
     fields = {
         "tables": "\n\n".join(format_scores(board) for board in boards),
-        "curve": learning_curve(out / "trunk"),
+        "curve": learning_curve(out / "pretrain"),
         "megabytes": f"{size / 1e6:.1f}",
         "count": SCORED,
         "mix": ", ".join(f"{suite} {share:g}%" for suite, share in SUITES.items()),
@@ -210,26 +217,11 @@ def learning_curve(folder: Path) -> str:
 
 
 def main() -> None:
-    """Command line of the recipe."""
+    """Ship the result of both stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/nano"))
-    parser.add_argument("--initial", type=Path, help="go on from the trunk of this checkpoint, with --out's tokenizer")
-    parser.add_argument("--steps", type=int, default=4000, help="trunk steps (default %(default)s)")
-    parser.add_argument("--head-steps", type=int, default=250, help="MTP head steps (default %(default)s)")
-    parser.add_argument("--ship", action="store_true", help="replace the package's default model by the result")
-    args = parser.parse_args()
-    with process_group():
-        tokenizer = make_tokenizer(args.out)
-        files = checkpoint_files(args.out)
-        if rank_and_world()[0] == 0:
-            for name, text in files.items():
-                (args.out / name).write_text(text, encoding="utf-8")
-        trees = Trees(ChatFormat(tokenizer, default_template()), SEED, control_id("<|endoftext|>"))
-        score = Scoreboard(trees)
-        trunk = train_trunk(args.out, args.initial, trees, score, files, args.steps)
-        heads = train_heads(args.out, trunk, trees, score, files, args.head_steps)
-        if args.ship:
-            ship(args.out, heads)
+    parser.add_argument("out", type=Path, help="folder that both stages were trained in")
+    out = parser.parse_args().out
+    ship(out, Run(out, "sft").result_of("sft"))
 
 
 if __name__ == "__main__":

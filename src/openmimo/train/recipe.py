@@ -5,6 +5,7 @@ of the resulting checkpoint, usually what `train` returned.
 """
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ def load_stage(path: Path, stage: Stage) -> Callable[[Run], Path]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # as for a script: a recipe may be in several files
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
