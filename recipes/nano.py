@@ -146,7 +146,7 @@ def pretrain(run: Run) -> Path:
     )
     model = new_model(parse_config(published_config(0)), SEED)
     if has_learnt:
-        take_trunk(model, initial)
+        take_weights(model, initial)
     compile_feed_forward(model)
     length = 1 if has_learnt else config.steps
     return train(model, config, lambda index: trees.training(index, length), files, Scoreboard(trees), 300)
@@ -157,7 +157,9 @@ def sft(run: Run) -> Path:
     trees, files = prepare(run.out)
     config = run.config(250, save_every=200, optim=OPTIM, weights=LossWeights(trunk=0.0, mtp=1.0))
     model = new_model(parse_config(published_config(3)), SEED + 1)
-    take_trunk(model, run.result_of("pretrain"))
+    if (run.out / "initial").exists():
+        take_weights(model, run.out / "initial")  # its heads, if it has any
+    take_weights(model, run.result_of("pretrain"))
     return train(model, config, lambda index: trees.training(10**6 + index, 1), files, Scoreboard(trees), 150)
 
 
@@ -167,8 +169,8 @@ def prepare(out: Path) -> tuple[Trees, dict[str, str]]:
     return Trees(chat, SEED, control_id("<|endoftext|>")), checkpoint_files(out)
 
 
-def take_trunk(model: MiMo, folder: Path) -> None:
-    """Give a model the trunk of a checkpoint, whatever MTP heads either has."""
+def take_weights(model: MiMo, folder: Path) -> None:
+    """Give a model what a checkpoint has of it, with or without MTP heads."""
     model.load_state_dict(load_model(Checkpoint.open(folder)).state_dict(), strict=False)
 
 

@@ -30,6 +30,7 @@ def test_what_cannot_be_expressed_is_said():
 @torch.no_grad()
 def test_transformers_computes_the_same_logits(tmp_path):
     import transformers
+
     model = small_model()
     keys = with_transformers_keys({**SMALL, "sliding_window_size": 4})
     save_checkpoint(tmp_path / "out", keys, dict(published_tensors(model)))

@@ -161,13 +161,24 @@ def test_a_program_that_waits_for_ever_is_ended():
     sandbox.close()
 
 
+def ends_within(seconds: float, group: int) -> bool:
+    """Whether a process group is gone soon: the kernel takes its time with a namespace on a busy machine."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def test_closing_leaves_no_process(sandbox):
     other = started(Sandbox(sandbox.backend))
     assert other._jail is not None
     group = other._jail.pid
     other.close()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
+    assert ends_within(5.0, group)
     assert other.run("def f(x): return x", "f", [3]).values == (3,)
     other.close()
 

@@ -256,8 +256,14 @@ class ChatRequest(_Strict):
 class PageTurn(MessageIn):
     """One message of the page's chat: what the user said, or what `done` gave the page to keep."""
 
-    role: Literal["user", "assistant", "tool"]
     content: Annotated[str, Field(max_length=8192)] | None = None
+
+    @field_validator("role")
+    @classmethod
+    def _is_not_system(cls, value: str) -> str:
+        if value in ("system", "developer"):
+            raise _refusal("the page's system message is the home's listing")
+        return value
 
 
 class AgentRequest(_Strict):

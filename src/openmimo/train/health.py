@@ -30,7 +30,7 @@ def num_zeros(model: nn.Module) -> dict[str, tuple[int, int]]:
             groups.append((_group(model.get_submodule(path), kind), parameter.numel()))
             found = parameter.grad is not None
             nonzero.append(torch.count_nonzero(parameter.grad) if found else parameter.new_zeros((), dtype=torch.int64))
-    counts = dict.fromkeys(("experts", "router", "rest"), (0, 0))
+    counts: dict[str, tuple[int, int]] = dict.fromkeys(("experts", "router", "rest"), (0, 0))
     for (group, total), count in zip(groups, torch.stack(nonzero).tolist() if nonzero else (), strict=True):
         counts[group] = counts[group][0] + total - count, counts[group][1] + total
     return counts

@@ -158,9 +158,11 @@ def _load_slots(scene: Scene, loads: tuple[Load, ...]) -> dict[str, str]:
 
 def _plan_1(scene: Scene) -> Draft | None:
     loads = _draw_loads(scene, 1)
-    problem = loads and _problem(scene.board, loads=loads)
-    worked = problem and _plan_loads(scene, problem, (problem.loads[0].name,))
-    if not loads or not problem or not worked:
+    if not loads:
+        return None
+    problem = _problem(scene.board, loads=loads)
+    worked = _plan_loads(scene, problem, (problem.loads[0].name,))
+    if not worked:
         return None
     slots = _load_slots(scene, loads)
     return _finish(scene, "plan_1", slots, problem, worked[0], worked[1], _schedule(scene.board, worked[1]))
@@ -168,9 +170,11 @@ def _plan_1(scene: Scene) -> Draft | None:
 
 def _plan_2(scene: Scene) -> Draft | None:
     loads = _draw_two(scene)
-    problem = loads and _problem(scene.board, loads=loads)
-    worked = problem and _plan_loads(scene, problem, tuple(load.name for load in problem.loads))
-    if not loads or not problem or not worked:
+    if not loads:
+        return None
+    problem = _problem(scene.board, loads=loads)
+    worked = _plan_loads(scene, problem, tuple(load.name for load in problem.loads))
+    if not worked:
         return None
     slots = _load_slots(scene, loads)
     return _finish(scene, _pair_intent(loads), slots, problem, worked[0], worked[1], _schedule(scene.board, worked[1]))
@@ -190,8 +194,10 @@ def _pair_intent(loads: tuple[Load, ...]) -> str:
 def _plan_shared(scene: Scene) -> Draft | None:
     """Two appliances that want the same sun: not every order of thinking finds the cheapest plan."""
     loads = _draw_two(scene) if any(scene.board.sun) else None
-    problem = loads and _problem(scene.board, loads=loads)
-    if not loads or not problem or is_proven(problem, greedy_plan(problem)):
+    if not loads:
+        return None
+    problem = _problem(scene.board, loads=loads)
+    if is_proven(problem, greedy_plan(problem)):
         return None
     best = best_plan(problem)
     for order in itertools.permutations([load.name for load in loads]):

@@ -51,8 +51,9 @@ class _Program:
         for index, (terms, _, _) in enumerate(self.rows):
             for column, value in terms.items():
                 matrix[index, column] += value
-        limits = optimize.LinearConstraint(matrix, [low for _, low, _ in self.rows], [high for _, _, high in self.rows])
-        bounds = optimize.Bounds(0, self.upper)
+        lows, highs = np.array([row[1:] for row in self.rows]).T
+        limits = optimize.LinearConstraint(matrix, lows, highs)
+        bounds = optimize.Bounds(0, np.array(self.upper))
         found = optimize.milp(self.costs, constraints=limits, bounds=bounds, integrality=self.integral)
         if found.x is None:
             raise ValueError(f"this problem has no plan that meets all deadlines: {found.message}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from openmimo.environments.home.appliances import APPLIANCE_NOUNS, Appliance, Vacuum, WaterHeater
@@ -152,7 +152,7 @@ def _percent(given: Mapping[str, Any], key: str, low: int) -> int | None:
     return None if number is None else int(number)
 
 
-def _done(home: Home, devices: list[Device], act: Callable[[Any], str]) -> dict[str, Any]:
+def _done(home: Home, devices: Sequence[Device], act: Callable[[Any], str]) -> dict[str, Any]:
     home.touched.update(device.name for device in devices)
     return {"success": [f"{device.name}: {act(device)}" for device in devices]}
 

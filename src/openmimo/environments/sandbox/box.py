@@ -196,14 +196,14 @@ def _outcome(answer: dict[str, Any], num_arguments: int) -> Outcome:
     results, output, error = answer.get("results"), answer.get("output", ""), answer.get("error", "")
     if answer["status"] != "done":
         return Outcome(answer["status"])
-    is_sound = isinstance(results, list) and isinstance(output, str) and isinstance(error, str)
-    if not is_sound or not all(isinstance(result, dict) for result in results):
+    if not (isinstance(results, list) and isinstance(output, str) and isinstance(error, str)):
         return Outcome("crashed")
-    results += [{"error": error or "missing"}] * (num_arguments - len(results))
-    values = tuple(result.get("value") for result in results[:num_arguments])
-    return Outcome(
-        "done", values, tuple(str(result.get("error", "")) for result in results[:num_arguments]), output, error
-    )
+    if not all(isinstance(result, dict) for result in results):
+        return Outcome("crashed")
+    missing = [{"error": error or "missing"}] * (num_arguments - len(results))
+    told = [*results, *missing][:num_arguments]
+    errors = tuple(str(result.get("error", "")) for result in told)
+    return Outcome("done", tuple(result.get("value") for result in told), errors, output, error)
 
 
 def _end(jail: subprocess.Popen[bytes], owner: int) -> None:
