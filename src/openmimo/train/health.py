@@ -28,8 +28,9 @@ def num_zeros(model: nn.Module) -> dict[str, tuple[int, int]]:
         if parameter.requires_grad:
             path, _, kind = name.rpartition(".")
             groups.append((_group(model.get_submodule(path), kind), parameter.numel()))
-            found = parameter.grad is not None
-            nonzero.append(torch.count_nonzero(parameter.grad) if found else parameter.new_zeros((), dtype=torch.int64))
+            grad = parameter.grad
+            nothing = parameter.new_zeros((), dtype=torch.int64)
+            nonzero.append(nothing if grad is None else torch.count_nonzero(grad))
     counts: dict[str, tuple[int, int]] = dict.fromkeys(("experts", "router", "rest"), (0, 0))
     for (group, total), count in zip(groups, torch.stack(nonzero).tolist() if nonzero else (), strict=True):
         counts[group] = counts[group][0] + total - count, counts[group][1] + total
