@@ -53,7 +53,8 @@ class _Program:
                 matrix[index, column] += value
         lows, highs = np.array([row[1:] for row in self.rows]).T
         limits = optimize.LinearConstraint(matrix, lows, highs)
-        bounds = optimize.Bounds(np.zeros(len(self.upper)), np.array(self.upper))
+        upper: Any = np.array(self.upper)  # scipy has no types, and its default looks like a float
+        bounds = optimize.Bounds(0, upper)
         found = optimize.milp(self.costs, constraints=limits, bounds=bounds, integrality=self.integral)
         if found.x is None:
             raise ValueError(f"this problem has no plan that meets all deadlines: {found.message}")
