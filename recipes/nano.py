@@ -45,7 +45,7 @@ CONTROL_TOKENS = (
 VOCAB_SIZE = 2048
 NUM_LAYERS = 7
 GLOBAL_LAYERS = (0, 2, 4, 6)
-SCORED = 200
+SCORED = 120
 OPTIM = OptimConfig(lr=3e-3, matrix_lr=0.02, weight_decay=0.05)
 BALANCE = Piecewise(((0.0, 2e-3), (0.7, 5e-4), (0.9, 1e-4)))
 
