@@ -46,7 +46,7 @@ def test_pre_training_brings_the_loss_down(out):
 
 
 def test_fine_tuning_teaches_the_form_of_replies_to_trunk_and_heads(out):
-    assert mean_of_last(out / "sft", "loss") < 2.4
+    assert mean_of_last(out / "sft", "loss") < 2.6  # 2.45 since phrasings were doubled, 2.3 before
     for head in range(3):
         assert mean_of_last(out / "sft", f"agree{head}") > 0.4
 
