@@ -26,7 +26,8 @@ __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
 SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
 ROWS, BRANCHES, DRILLS = 2, 16, 4
-SLOTS = (3, 384)
+SLOTS = ((9, 128), (6, 192), (3, 384))
+"""Numbers and lengths of slots: as many columns each, so one shape outside attention; in it, short slots cost less."""
 CONTEXT_WEIGHT = 0.1
 MAX_DEVICES = 14
 LONG_STEPS = 0.06
@@ -75,7 +76,9 @@ class Trees:
         rng = random.Random(f"{self.seed}:{index}")
         suites = ["long recall"] * ROWS if is_long else rng.choices(tuple(SUITES), tuple(SUITES.values()), k=ROWS)
         trees = [self.tree(rng, suite, "train", "train", step / steps)[0] for suite in suites]
-        batch = pack(trees, self.pad_id, 512 if is_long else 128, SLOTS)
+        longest = max(len(branch.ids) for tree in trees for branch in tree.branches)
+        slots = next(slots for slots in SLOTS if slots[1] >= longest)
+        batch = pack(trees, self.pad_id, 512 if is_long else 128, slots)
         return skip_positions(batch, rng.randrange(MAX_GAP)) if is_long and rng.random() < 0.5 else batch
 
     def tree(
@@ -115,7 +118,7 @@ class Trees:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
         asked = task.messages[1:]
         branch = self.cut([*asked, *(task.gold if rng.random() < 0.3 else task.gold[:1])])
-        return branch if len(branch.ids) <= SLOTS[1] else self.cut([*asked, task.gold[0]])
+        return branch if len(branch.ids) <= SLOTS[-1][1] else self.cut([*asked, task.gold[0]])
 
     def cut(self, messages: Sequence[Message]) -> Branch:
         """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any."""

@@ -15,7 +15,7 @@ from openmimo.train.recipe import Run, load_stage
 from recipes import toy
 
 pytestmark = pytest.mark.timeout(900)  # half a minute of computing, on a machine that may be busy
-PRETRAIN_STEPS, SFT_STEPS = 30, 20
+PRETRAIN_STEPS, SFT_STEPS = 30, 25
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_pre_training_brings_the_loss_down(out):
 
 
 def test_fine_tuning_teaches_the_form_of_replies_to_trunk_and_heads(out):
-    assert mean_of_last(out / "sft", "loss") < 2.6  # 2.45 since phrasings were doubled, 2.3 before
+    assert mean_of_last(out / "sft", "loss") < 2.4
     for head in range(3):
         assert mean_of_last(out / "sft", f"agree{head}") > 0.4
 

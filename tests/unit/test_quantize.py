@@ -11,6 +11,7 @@ import openmimo.checkpoint
 from openmimo import _native
 from openmimo.checkpoint import Checkpoint, save_checkpoint
 from openmimo.errors import CheckpointError, ConfigError
+from openmimo.formats import pack_codes, packed_config
 from openmimo.names import tensor_shapes
 from openmimo.quantize import quantize_folder
 
@@ -88,13 +89,32 @@ def test_codes_of_the_wanted_width_are_kept_bit_for_bit(tmp_path):
     assert Checkpoint.open(tmp_path / "q4 of q8").bits("model.layers.0.mlp.up_proj.weight") == 4
 
 
-def test_the_default_model_keeps_its_packed_embedding(tmp_path):
+def test_the_default_model_is_kept_bit_for_bit(tmp_path):
     default = openmimo.checkpoint.default_model_path()
     quantize_folder(default, tmp_path / "again")
     before, after = Checkpoint.open(default), Checkpoint.open(tmp_path / "again")
     assert after.names == before.names
     assert all((after.stored(name) == before.stored(name)).all() for name in before.names)
-    assert settings_of(tmp_path / "again")["config_groups"]["group_0"]["targets"] == ["Linear", "Embedding"]
+    assert settings_of(tmp_path / "again") == settings_of(default)
+
+
+def test_a_packed_embedding_stays_packed(tmp_path):
+    source = Checkpoint.open(SEVEN)
+    codes, scales = _native.quantize(source.load(TABLES[0]), 8)
+    tensors = {name: source.load(name) for name in source.names if name != TABLES[0]} | {
+        f"{TABLES[0]}_packed": pack_codes(codes, 8),
+        f"{TABLES[0]}_scale": scales.astype(ml_dtypes.bfloat16),
+        f"{TABLES[0]}_shape": np.array(codes.shape, np.int64),
+    }
+    settings = packed_config(8, [name.removesuffix(".weight") for name in source.names if name != TABLES[0]])
+    save_checkpoint(tmp_path / "packed", {**source.config.published, "quantization_config": settings}, tensors)
+    quantize_folder(tmp_path / "packed", tmp_path / "q8")
+    after = Checkpoint.open(tmp_path / "q8")
+    stored = after.quantized(TABLES[0])
+    assert stored is not None
+    assert (stored.codes_OI == codes).all()
+    assert (stored.scales_OG == scales).all()
+    assert settings_of(tmp_path / "q8")["config_groups"]["group_0"]["targets"] == ["Linear", "Embedding"]
 
 
 def test_a_float32_table_becomes_bf16_and_a_norm_stays(tmp_path):
