@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from live_server import running
 
 from openmimo.environments.home import LiveHome
-from openmimo.environments.home.tools import render_result
+from openmimo.environments.toolbox import render_result
 from openmimo.server.page import SharedHome
 
 CALL = "<tool_call>\n<function=HassTurnOff>\n<parameter=name>kitchen light</parameter>\n</function>\n</tool_call>"

@@ -12,11 +12,10 @@ from typing import Any, Protocol
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.base import Split, Task
 from openmimo.environments.home.answers import Answer, after_tools
-from openmimo.environments.toolbox import Toolbox, ToolWorld, render_result
+from openmimo.environments.rounds import ToolEpisode, tool_messages
+from openmimo.environments.toolbox import Toolbox, ToolWorld
 
-__all__ = ["ActingEnvironment", "ActingEpisode", "ActingTask", "Goal", "StateGoal", "task_id", "work_out"]
-
-MAX_ROUNDS = 4
+__all__ = ["ActingEnvironment", "ActingEpisode", "ActingTask", "Draft", "Goal", "StateGoal", "task_id", "work_out"]
 
 
 class Goal(Protocol):
@@ -77,50 +76,44 @@ class ActingTask(Task):
     goal: Goal = field(repr=False)
 
 
-class ActingEpisode:
-    """One attempt at a task, on its own copy of the world; used once."""
+@dataclass(slots=True)
+class Draft:
+    """A request and what is right to do about it.
+
+    Attributes:
+        intent: what is asked for; also names the phrasings.
+        slots: texts for the phrasing.
+        thought: lines of reasoning.
+        calls: tool calls to make; empty where the answer is all.
+        answer: what must be said, or None where only the final state counts.
+        before: intent of a request that the assistant has already asked back about, or "".
+        goal: for journeys and plans what is wanted; else the state after the calls.
+    """
+
+    intent: str
+    slots: dict[str, str] = field(default_factory=dict)
+    thought: list[str] = field(default_factory=list)
+    calls: tuple[ToolCall, ...] = ()
+    answer: Answer | None = None
+    before: str = ""
+    goal: Any = None
+
+
+class ActingEpisode(ToolEpisode[ActingTask]):
+    """One attempt at a task, on its own copy of the world."""
 
     def __init__(self, toolbox: Toolbox, task: ActingTask):
-        self.task = task
+        super().__init__(task)
         self.world = task.world.copy()
-        self.messages = list(task.messages)
-        self.tools = task.tools
-        self.is_over = False
         self._toolbox = toolbox
-        self._offered = [tool["function"]["name"] for tool in task.tools]
-        self._last = Message("assistant")
-        self._rounds = 0
 
-    def step(self, reply: Message) -> list[Message]:
-        """Take a reply and carry out its calls in order.
-
-        Args:
-            reply: the assistant's message.
-        Returns:
-            One tool message per call; nothing when the reply calls nothing or the rounds are used up.
-        Raises:
-            ValueError: the episode is over.
-        """
-        if self.is_over:
-            raise ValueError("this episode is over: start the task again for another attempt")
-        self.messages.append(reply)
-        self._last = reply
-        self._rounds += 1
-        told = _tool_messages(self._toolbox.call_all(self.world, reply.tool_calls, self._offered), reply.tool_calls)
-        self.is_over = not told or self._rounds == MAX_ROUNDS
-        self.messages += told
-        return [] if self.is_over else told
+    def carry_out(self, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+        """Change the world by the calls of one reply, as `Toolbox.call_all` does."""
+        return self._toolbox.call_all(self.world, calls, self._offered)
 
     def reward(self) -> float:
         """Score of the world as it stands and of the last reply; before there is one, 0.0."""
         return self.task.goal.score(self.world, self._last) if self._rounds else 0.0
-
-
-def _tool_messages(results: Sequence[dict[str, Any]], calls: Sequence[ToolCall]) -> list[Message]:
-    return [
-        Message("tool", render_result(result), tool_call_id=call.id)
-        for result, call in zip(results, calls, strict=True)
-    ]
 
 
 def work_out(
@@ -144,7 +137,7 @@ def work_out(
     calls = tuple(ToolCall(call.name, call.arguments, f"call_{index}") for index, call in enumerate(calls))
     results = toolbox.call_all(after, calls, offered)
     acting = Message("assistant", reasoning=reasoning, tool_calls=calls)
-    return (acting, *_tool_messages(results, calls), Message("assistant", after_tools(results))), after
+    return (acting, *tool_messages(results, calls), Message("assistant", after_tools(results))), after
 
 
 def task_id(messages: Sequence[Message]) -> str:

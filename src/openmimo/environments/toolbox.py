@@ -9,7 +9,18 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from openmimo.chat import ToolCall
 
-__all__ = ["Tool", "ToolError", "ToolWorld", "Toolbox", "boolean", "number", "render_result", "shown", "text"]
+__all__ = [
+    "Tool",
+    "ToolError",
+    "ToolWorld",
+    "Toolbox",
+    "boolean",
+    "number",
+    "render_result",
+    "shown",
+    "stepped",
+    "text",
+]
 
 Given = Mapping[str, Any]
 World = TypeVar("World", bound="ToolWorld")
@@ -159,7 +170,7 @@ def text(given: Given, key: str) -> str:
     return " ".join(value.lower().split())
 
 
-def number(given: Given, key: str, low: float, high: float, step: float = 1) -> float:
+def number(given: Given, key: str, low: float, high: float) -> float:
     """Read a number.
 
     Args:
@@ -167,11 +178,10 @@ def number(given: Given, key: str, low: float, high: float, step: float = 1) -> 
         key: the parameter.
         low: least value.
         high: greatest value.
-        step: the value must be a multiple of it.
     Returns:
         The number.
     Raises:
-        ToolError: it is no number, out of range or between steps.
+        ToolError: it is no number or out of range.
     """
     value = given[key]
     try:
@@ -180,6 +190,21 @@ def number(given: Given, key: str, low: float, high: float, step: float = 1) -> 
         found = math.nan
     if not low <= found <= high:
         raise ToolError("invalid_value", f"{key} must be {low:g} to {high:g}")
+    return found
+
+
+def stepped(given: Given, key: str, low: float, high: float, step: float = 1) -> float:
+    """Read a number that must be a multiple of a step.
+
+    Args:
+        given, key, low, high: as for `number`.
+        step: by which the value moves.
+    Returns:
+        The number.
+    Raises:
+        ToolError: it is no number, out of range or between steps.
+    """
+    found = number(given, key, low, high)
     if found / step != int(found / step):
         raise ToolError("invalid_value", f"{key} must be in steps of {step:g}")
     return found

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openmimo.chat import Message
-from openmimo.environments.acting import ActingEnvironment, ActingTask, StateGoal, task_id, work_out
+from openmimo.environments.acting import ActingEnvironment, ActingTask, Draft, StateGoal, task_id, work_out
 from openmimo.environments.base import Split
 from openmimo.environments.car.cockpit import Cockpit
 from openmimo.environments.car.generate import Situation, sample_cockpit
-from openmimo.environments.car.kinds import GENERAL_KINDS, Draft, Scene, before_messages
+from openmimo.environments.car.kinds import GENERAL_KINDS, Scene, before_messages
 from openmimo.environments.car.tools import CAR_TOOLS
 from openmimo.environments.car.trips import JOURNEY_KINDS
 from openmimo.environments.language import Language

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from openmimo.chat import Message, ToolCall
+from openmimo.environments.acting import Draft
 from openmimo.environments.base import Split
 from openmimo.environments.car.answers import (
     ask_first,
@@ -25,10 +25,9 @@ from openmimo.environments.car.answers import (
 from openmimo.environments.car.cockpit import Cockpit
 from openmimo.environments.car.generate import COMMON_PLACES, ROOFS, SEATS, SWITCHES, WINDOWS, place_phrase
 from openmimo.environments.car.messages import sample_message
-from openmimo.environments.home.answers import Answer
 from openmimo.environments.home.words import PEOPLE, invent_word
 
-__all__ = ["GENERAL_KINDS", "Draft", "Scene", "draw_draft", "say_percent", "say_time"]
+__all__ = ["GENERAL_KINDS", "Scene", "draw_draft", "say_percent", "say_time"]
 
 
 class Scene(NamedTuple):
@@ -38,29 +37,6 @@ class Scene(NamedTuple):
     cockpit: Cockpit
     offered: tuple[str, ...]
     split: Split
-
-
-@dataclass(slots=True)
-class Draft:
-    """A request and what is right to do about it.
-
-    Attributes:
-        intent: what is asked for; also names the phrasings.
-        slots: texts for the phrasing.
-        thought: lines of reasoning.
-        calls: tool calls to make; empty where the answer is all.
-        answer: what must be said, or None where only the final state counts.
-        before: intent of a request that the assistant has already asked back about, or "".
-        goal: for journeys what is wanted; else the state after the calls.
-    """
-
-    intent: str
-    slots: dict[str, str] = field(default_factory=dict)
-    thought: list[str] = field(default_factory=list)
-    calls: tuple[ToolCall, ...] = ()
-    answer: Answer | None = None
-    before: str = ""
-    goal: Any = None
 
 
 class Action(NamedTuple):

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from openmimo.environments.car.cockpit import STOP_SUFFIX, Cockpit, clock_text
-from openmimo.environments.toolbox import Given, Tool, Toolbox, ToolError, boolean, number, shown, text
+from openmimo.environments.toolbox import Given, Tool, Toolbox, ToolError, boolean, shown, stepped, text
 
 __all__ = ["CAR_TOOLS", "LIMIT_MIN_PERCENT", "SEAT_LEVELS", "SET_POINT_MAX_C", "SET_POINT_MIN_C"]
 
@@ -51,14 +51,14 @@ def _turn_off(cockpit: Cockpit, given: Given) -> list[str]:
 
 
 def _set_temperature(cockpit: Cockpit, given: Given) -> list[str]:
-    degrees = number(given, "temperature", SET_POINT_MIN_C, SET_POINT_MAX_C, 0.5)
+    degrees = stepped(given, "temperature", SET_POINT_MIN_C, SET_POINT_MAX_C, 0.5)
     cockpit.car.climate_on, cockpit.car.set_point_c = True, degrees
     return [f"climate: set to {degrees:g} °C"]
 
 
 def _set_seat(cockpit: Cockpit, given: Given) -> list[str]:
     name = _known(text(given, "name"), cockpit.car.seats, "seat")
-    level = int(number(given, "level", 0, SEAT_LEVELS))
+    level = int(stepped(given, "level", 0, SEAT_LEVELS))
     cockpit.car.seats[name] = level
     return [f"{name}: at level {level}" if level else f"{name}: off"]
 
@@ -66,7 +66,7 @@ def _set_seat(cockpit: Cockpit, given: Given) -> list[str]:
 def _set_window(cockpit: Cockpit, given: Given) -> list[str]:
     windows = cockpit.car.windows
     names = [_known(text(given, "name"), windows, "window")] if "name" in given else list(windows)
-    position = int(number(given, "position", 0, 100))
+    position = int(stepped(given, "position", 0, 100))
     windows.update(dict.fromkeys(names, position))
     return [f"{name}: open at {position}%" if position else f"{name}: closed" for name in names]
 
@@ -94,7 +94,7 @@ def _unlock(cockpit: Cockpit, given: Given) -> list[str]:
 
 
 def _set_charge(cockpit: Cockpit, given: Given) -> list[str]:
-    limit = int(number(given, "limit", LIMIT_MIN_PERCENT, 100))
+    limit = int(stepped(given, "limit", LIMIT_MIN_PERCENT, 100))
     cockpit.car.limit_percent = limit
     cockpit.car.wants_charge = True
     return [f"charge limit: {limit}%"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from openmimo.chat import ToolCall
+from openmimo.environments.acting import Draft
 from openmimo.environments.car.answers import too_far_answer
 from openmimo.environments.car.cockpit import Cockpit, clock_text
 from openmimo.environments.car.generate import place_phrase
@@ -16,7 +17,7 @@ from openmimo.environments.car.journeys import (
     next_clock_s,
     reachable_stops,
 )
-from openmimo.environments.car.kinds import Draft, Scene, say_percent, say_time
+from openmimo.environments.car.kinds import Scene, say_percent, say_time
 from openmimo.environments.car.tools import CAR_TOOLS, LIMIT_MIN_PERCENT
 from openmimo.environments.home.answers import Answer
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openmimo.chat import Message
-from openmimo.environments.acting import ActingEnvironment, ActingTask, StateGoal, task_id, work_out
+from openmimo.environments.acting import ActingEnvironment, ActingTask, Draft, StateGoal, task_id, work_out
 from openmimo.environments.base import Split
 from openmimo.environments.energy.generate import sample_board
-from openmimo.environments.energy.kinds import KINDS, Draft, Scene
+from openmimo.environments.energy.kinds import KINDS, Scene
 from openmimo.environments.energy.optimum import check_solver
 from openmimo.environments.energy.tools import ENERGY_TOOLS
 from openmimo.environments.language import Language

@@ -6,10 +6,10 @@ import itertools
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from openmimo.chat import ToolCall
+from openmimo.environments.acting import Draft
 from openmimo.environments.car.answers import cannot_find, no_tool, number_answer
 from openmimo.environments.energy.board import Board
 from openmimo.environments.energy.generate import APPLIANCES
@@ -28,7 +28,7 @@ from openmimo.environments.energy.problem import (
 from openmimo.environments.energy.thoughts import battery_lines, car_lines, load_lines, widest_swing
 from openmimo.environments.home.answers import Answer
 
-__all__ = ["KINDS", "Draft", "Scene", "draw_draft"]
+__all__ = ["KINDS", "Scene", "draw_draft"]
 
 LEAST_SAVING = 0.1
 MOST_WINDOWS = 8
@@ -40,27 +40,6 @@ class Scene(NamedTuple):
     rng: random.Random
     board: Board
     offered: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Draft:
-    """A request and what is right to do about it.
-
-    Attributes:
-        intent: what is asked for; also names the phrasings.
-        slots: texts for the phrasing.
-        thought: lines of reasoning.
-        calls: tool calls to make; empty where the answer is all.
-        answer: what must be said, or None where only the final state counts.
-        goal: for plans what is wanted; else the state after the calls.
-    """
-
-    intent: str
-    slots: dict[str, str] = field(default_factory=dict)
-    thought: list[str] = field(default_factory=list)
-    calls: tuple[ToolCall, ...] = ()
-    answer: Answer | None = None
-    goal: Any = None
 
 
 def draw_draft(scene: Scene, kind: str) -> Draft | None:

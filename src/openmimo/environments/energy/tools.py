@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from openmimo.environments.energy.board import Board
-from openmimo.environments.toolbox import Given, Tool, Toolbox, ToolError, number, shown, text
+from openmimo.environments.toolbox import Given, Tool, Toolbox, ToolError, shown, stepped, text
 
 __all__ = ["ENERGY_TOOLS"]
 
 
 def _hour(board: Board, value: object, what: str) -> int:
     """An hour of the day that the board covers."""
-    hour = int(number({what: value}, what, 0, 23))
+    hour = int(stepped({what: value}, what, 0, 23))
     if hour not in board.hours:
         raise ToolError("invalid_value", f"{what} must be from {board.hours[0]} to {board.hours[-1]}")
     return hour
@@ -69,7 +69,7 @@ def _set_battery(board: Board, given: Given) -> list[str]:
 def _set_reserve(board: Board, given: Given) -> list[str]:
     if not board.battery_kwh:
         raise ToolError("not_found", "there is no battery")
-    board.reserve_percent = int(number(given, "percent", 0, 100))
+    board.reserve_percent = int(stepped(given, "percent", 0, 100))
     return [f"battery reserve: {board.reserve_percent}%"]
 
 

@@ -3,62 +3,37 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.base import Split
 from openmimo.environments.home.checks import look, replay
 from openmimo.environments.home.generate import MAX_DEVICES, sample_home
 from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, sample_task
-from openmimo.environments.home.tools import render_result
 from openmimo.environments.home.turns import Turn
+from openmimo.environments.rounds import ToolEpisode
 
 __all__ = ["HomeEnvironment", "HomeEpisode"]
 
-MAX_ROUNDS = 4
 MAX_CALLS_PER_REPLY = 8
+_TOO_MANY = {"error": "too_many_calls", "message": f"only {MAX_CALLS_PER_REPLY} calls fit in one reply"}
 
 
-class HomeEpisode:
-    """One attempt at a task, on its own copy of the home; used once."""
+class HomeEpisode(ToolEpisode[HomeTask]):
+    """One attempt at a task, on its own copy of the home."""
 
     def __init__(self, task: HomeTask):
-        self.task = task
+        super().__init__(task)
         self.home = task.home.copy()
-        self.messages = list(task.messages)
-        self.tools = task.tools
-        self.is_over = False
-        self._offered = [tool["function"]["name"] for tool in task.tools]
-        self._last = Message("assistant")
-        self._rounds = 0
 
-    def step(self, reply: Message) -> list[Message]:
-        """Take a reply and carry out its calls in order.
-
-        Args:
-            reply: the assistant's message.
-        Returns:
-            One tool message per call; nothing when the reply calls nothing or the rounds are used up.
-        Raises:
-            ValueError: the episode is over.
-        """
-        if self.is_over:
-            raise ValueError("this episode is over: start the task again for another attempt")
-        self.messages.append(reply)
-        self._last = reply
-        self._rounds += 1
+    def carry_out(self, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+        """Change the home by the calls of one reply, as a `Turn` does, so many of them at most."""
         turn = Turn(self.home, self._offered)
-        results = [self._carry_out(turn, index, call) for index, call in enumerate(reply.tool_calls)]
-        self.is_over = not results or self._rounds == MAX_ROUNDS
-        self.messages += results
-        return [] if self.is_over else results
-
-    def _carry_out(self, turn: Turn, index: int, call: ToolCall) -> Message:
-        if index < MAX_CALLS_PER_REPLY:
-            result = turn.call(call.name, call.arguments)
-        else:
-            result = {"error": "too_many_calls", "message": f"only {MAX_CALLS_PER_REPLY} calls fit in one reply"}
-        return Message("tool", render_result(result), tool_call_id=call.id)
+        return [
+            turn.call(call.name, call.arguments) if index < MAX_CALLS_PER_REPLY else _TOO_MANY
+            for index, call in enumerate(calls)
+        ]
 
     def reward(self) -> float:
         """Score what has been done so far.

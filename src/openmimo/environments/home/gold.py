@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.home.answers import Answer, after_tools, error_answer
 from openmimo.environments.home.devices import Cover
-from openmimo.environments.home.tools import call_tool, render_result
+from openmimo.environments.home.tools import call_tool
 from openmimo.environments.home.world import Home
+from openmimo.environments.rounds import tool_messages
 
 if TYPE_CHECKING:
     from openmimo.environments.home.kinds.base import Draft
@@ -55,10 +56,7 @@ def work_out(draft: Draft, home: Home, offered: Collection[str]) -> Worked:
         return Worked((Message("assistant", draft.answer.text, reasoning=reasoning),), home, draft.answer, ())
     calls = tuple(ToolCall(call.name, call.arguments, f"call_{index}") for index, call in enumerate(draft.calls))
     results = [call_tool(home, call.name, call.arguments, offered) for call in calls]
-    told = [
-        Message("tool", render_result(result), tool_call_id=call.id)
-        for call, result in zip(calls, results, strict=True)
-    ]
+    told = tool_messages(results, calls)
     failed = next((result for result in results if "error" in result), None)
     return Worked(
         (

@@ -5,8 +5,6 @@ A call that cannot be carried out changes nothing and returns `{"error": code, "
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
@@ -25,21 +23,14 @@ from openmimo.environments.home.devices import (
 )
 from openmimo.environments.home.words import COLORS, NOUNS
 from openmimo.environments.home.world import Home
+from openmimo.environments.toolbox import Given, ToolError, number, shown, text
 
-__all__ = ["DISTRACTORS", "TOOL_NAMES", "call_tool", "pass_time", "render_result", "tool_dicts"]
+__all__ = ["DISTRACTORS", "TOOL_NAMES", "call_tool", "pass_time", "tool_dicts"]
 
 MAX_TIMERS = 20
 MAX_PLANS = 20
 DAY_MINUTES = 24 * 60
 TIMER_MAX_MINUTES = 24 * 60
-
-
-class ToolError(Exception):
-    """A call that cannot be carried out; `code` is stable, the message is for the model."""
-
-    def __init__(self, code: str, message: str):
-        super().__init__(message)
-        self.code = code
 
 
 def call_tool(
@@ -58,28 +49,17 @@ def call_tool(
     """
     try:
         if name not in _TOOLS or (offered is not None and name not in offered):
-            raise ToolError("unknown_tool", f"there is no tool {_shown(name)}")
+            raise ToolError("unknown_tool", f"there is no tool {shown(name)}")
         if not isinstance(arguments, Mapping):
             raise ToolError("invalid_value", "arguments must be an object")
         tool = cast(dict[str, Any], _TOOLS[name])
         unknown = [key for key in arguments if key not in tool["properties"]]
         if unknown:
-            raise ToolError("unknown_parameter", f"{name} has no parameter {_shown(unknown[0])}")
+            raise ToolError("unknown_parameter", f"{name} has no parameter {shown(unknown[0])}")
         given = {key: value for key, value in arguments.items() if value is not None and value != ""}
         return tool["run"](home, given)
     except ToolError as error:
         return {"error": error.code, "message": str(error)}
-
-
-def render_result(result: dict[str, Any]) -> str:
-    """Write a tool result as the text of a tool message.
-
-    Args:
-        result: what `call_tool` returned.
-    Returns:
-        JSON on one line.
-    """
-    return json.dumps(result, ensure_ascii=False)
 
 
 def tool_dicts(names: Collection[str]) -> list[dict[str, Any]]:
@@ -93,11 +73,6 @@ def tool_dicts(names: Collection[str]) -> list[dict[str, Any]]:
     return [_DICTS[name] for name in TOOL_NAMES if name in names]
 
 
-def _shown(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:40] + "..."
-
-
 # ---- which devices a call means
 
 
@@ -105,9 +80,9 @@ def _select(home: Home, given: Mapping[str, Any], fits: Callable[[Device], bool]
     """Filter by name (or alias), area and domain; at least one of them must be given."""
     if not any(key in given for key in ("name", "area", "domain")):
         raise ToolError("missing_parameter", "give a name, an area or a domain")
-    name, area, domain = (_text(given, key) for key in ("name", "area", "domain"))
+    name, area, domain = (text(given, key) for key in ("name", "area", "domain"))
     if domain and domain not in NOUNS and domain not in APPLIANCE_NOUNS:
-        raise ToolError("invalid_value", f"there is no domain {_shown(domain)}")
+        raise ToolError("invalid_value", f"there is no domain {shown(domain)}")
     found = [
         device
         for device in home.devices
@@ -117,7 +92,7 @@ def _select(home: Home, given: Mapping[str, Any], fits: Callable[[Device], bool]
     ]
     if not found:
         raise ToolError(
-            "not_found", f"there is no {_shown(name or domain or 'device')}{' in ' + _shown(area) if area else ''}"
+            "not_found", f"there is no {shown(name or domain or 'device')}{' in ' + shown(area) if area else ''}"
         )
     able = [device for device in found if fits(device)]
     if not able:
@@ -125,31 +100,15 @@ def _select(home: Home, given: Mapping[str, Any], fits: Callable[[Device], bool]
     return able
 
 
-def _text(given: Mapping[str, Any], key: str) -> str:
-    value = given.get(key, "")
-    if not isinstance(value, str):
-        raise ToolError("invalid_value", f"{key} must be text")
-    return " ".join(value.lower().split())
-
-
-def _number(given: Mapping[str, Any], key: str, low: float, high: float) -> float | None:
-    if key not in given:
-        return None
-    value = given[key]
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not low <= number <= high:
-        raise ToolError("invalid_value", f"{key} must be {low:g} to {high:g}")
-    return number
+def _number(given: Given, key: str, low: float, high: float) -> float | None:
+    return number(given, key, low, high) if key in given else None
 
 
 def _percent(given: Mapping[str, Any], key: str, low: int) -> int | None:
-    number = _number(given, key, low, 100)
-    if number is not None and number != int(number):
+    percent = _number(given, key, low, 100)
+    if percent is not None and percent != int(percent):
         raise ToolError("invalid_value", f"{key} must be a whole number")
-    return None if number is None else int(number)
+    return None if percent is None else int(percent)
 
 
 def _done(home: Home, devices: Sequence[Device], act: Callable[[Any], str]) -> dict[str, Any]:
@@ -183,7 +142,7 @@ def _turn_off(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _light_set(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
     lights = _select(home, given, lambda device: isinstance(device, Light), "be dimmed")
-    brightness, color = _percent(given, "brightness", 1), _text(given, "color") or None
+    brightness, color = _percent(given, "brightness", 1), text(given, "color") or None
     if brightness is None and color is None:
         raise ToolError("missing_parameter", "give a brightness or a color")
     if color is not None and color not in COLORS:
@@ -266,11 +225,11 @@ def _start_timer(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schedule(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
-    command = read_command(_text(given, "command"), home.devices)
+    command = read_command(text(given, "command"), home.devices)
     if "command" not in given:
         raise ToolError("missing_parameter", "give a command, such as: turn off NAME")
     if command is None:
-        raise ToolError("invalid_value", f"no command for a device here: {_shown(given['command'])}")
+        raise ToolError("invalid_value", f"no command for a device here: {shown(given['command'])}")
     if len(home.plans) >= MAX_PLANS:
         raise ToolError("unsupported", f"there are already {MAX_PLANS} plans")
     minutes = _minutes_from_now(home, given)
@@ -285,7 +244,7 @@ def _schedule(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _minutes_from_now(home: Home, given: Mapping[str, Any]) -> float:
-    minutes, time = _number(given, "minutes", 1, TIMER_MAX_MINUTES), _text(given, "time")
+    minutes, time = _number(given, "minutes", 1, TIMER_MAX_MINUTES), text(given, "time")
     if (minutes is None) == (not time):
         raise ToolError("missing_parameter", "give either minutes or a time")
     if minutes is not None:
