@@ -27,7 +27,6 @@ __all__ = [
     "pick_suites",
     "play",
     "score",
-    "score_homes",
     "score_suite",
     "suite_names",
     "token_entropy",
@@ -312,11 +311,6 @@ def score_suite(engine: Engine, suite: str, count: int, seed: int, samples: int 
         if samples:
             columns[f"{name}, sampled"] = score(engine, environment, tasks, SAMPLED, samples)
     return Scoreboard(suite, columns)
-
-
-def score_homes(engine: Engine, count: int, seed: int) -> Scoreboard:
-    """The home suite, played greedily: as `score_suite`."""
-    return score_suite(engine, "home", count, seed)
 
 
 def format_scores(board: Scoreboard) -> str:
