@@ -3,6 +3,7 @@
 Prefill chunks, decode steps, draft verification and scoring are the same call with different lengths.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +76,16 @@ class Backend(Protocol):
         Args:
             num_ids: ids below this one may be generated (rows of the embedding past the tokenizer's may not).
             num_heads: MTP heads that will draft; with 0 nothing is kept for them.
+        """
+        ...
+
+    def update(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Replace all weights; caches stay as they are.
+
+        Args:
+            tensors: float32, by published name.
+        Raises:
+            CheckpointError: one of them cannot be used; nothing was changed.
         """
         ...
 

@@ -1,6 +1,7 @@
 """The native back end: hands a checkpoint's tensors to the C++ engine and checks everything that crosses the border."""
 
 import os
+from collections.abc import Mapping
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +11,8 @@ from openmimo.batch import PAGE_SIZE, Batch, StepResult
 from openmimo.checkpoint import Checkpoint
 from openmimo.config import LayerConfig, ModelConfig
 from openmimo.errors import CapacityError, CheckpointError, ConfigError
+from openmimo.formats import count_nonfinite
+from openmimo.names import tensor_shapes
 
 __all__ = ["KvKind", "NativeBackend", "WeightKind"]
 
@@ -100,6 +103,22 @@ class NativeBackend:
         """
         self._model.start(num_ids, num_heads)
         self._num_heads = num_heads
+
+    def update(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Replace all weights in place, packed as at loading; caches stay as they are.
+
+        Args:
+            tensors: float32, by published name; where the embedding is the output head too, there is no "lm_head".
+        Raises:
+            CheckpointError: a tensor is missing, unknown, of the wrong type or shape, or holds NaN or infinite
+                numbers; nothing was changed.
+        """
+        names = self._model.tensor_names()
+        _check_names(names, tensors)
+        shapes = tensor_shapes(self.config)
+        ready = {name: _checked(name, tensors[name], shapes[name]) for name in names}
+        for name, values in ready.items():
+            self._model.set(name, values)
 
     def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
         """Run the trunk over the batch's rows.
@@ -248,6 +267,29 @@ def _load(model: _native.Model, checkpoint: Checkpoint) -> None:
             raise
         except ValueError as error:
             raise CheckpointError(f"{checkpoint.folder}: {error}") from error
+
+
+def _check_names(names: list[str], tensors: Mapping[str, np.ndarray]) -> None:
+    missing, unknown = [name for name in names if name not in tensors], sorted(tensors.keys() - set(names))
+    for what, found in (("missing", missing), ("unknown", unknown)):
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise CheckpointError(
+                f"new weights: {', '.join(found[:3])}{more} {'is' if len(found) == 1 else 'are'} {what}; give all of "
+                f"the model's {len(names)} tensors by their published names, and no others"
+            )
+
+
+def _checked(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if values.dtype != np.float32 or values.shape != shape:
+        raise CheckpointError(
+            f"new weights: {name} is {values.dtype} {list(values.shape)}, it must be float32 {list(shape)}"
+        )
+    if count := count_nonfinite(values):
+        raise CheckpointError(
+            f"new weights: {name} holds {count} numbers that are NaN or infinite; the old weights stay"
+        )
+    return np.ascontiguousarray(values)
 
 
 def _plain(checkpoint: Checkpoint, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ that is missing, stale, committed too often or written to someone else's page gi
 
 import functools
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +107,7 @@ class FakeBackend:
         self.num_pages = num_pages
         self.fail_at: int | None = None
         self.nan_after: int | None = None
+        self.refuses_weights: Exception | None = None
         self.num_forwards = 0
         self.rows_per_forward: list[int] = []
         self.sequences_per_forward: list[int] = []
@@ -121,6 +123,10 @@ class FakeBackend:
         assert num_ids <= self.config.vocab_size
         assert num_heads <= self.config.num_mtp_layers
         self._num_ids, self._num_drafting = num_ids, num_heads
+
+    def update(self, tensors: Mapping[str, np.ndarray]) -> None:
+        if self.refuses_weights is not None:
+            raise self.refuses_weights
 
     def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
         self.num_forwards += 1

@@ -9,7 +9,7 @@ from engine_backend import VOCAB, FakeBackend, greedy, greedy_rounds, head_logit
 from openmimo.engine import Engine, SamplingParams
 from openmimo.engine.request import Request
 from openmimo.engine.worker import Worker
-from openmimo.errors import ConfigError, OpenMiMoError, RequestError
+from openmimo.errors import CheckpointError, ConfigError, OpenMiMoError, RequestError
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=40, ignore_eos=True)
 PROMPT = [5, 9, 11, 40, 3]
@@ -300,3 +300,13 @@ def test_many_threads_may_call_at_once(open_engine):
     for thread in threads:
         thread.join()
     assert results == {start: greedy([start, 4], 40) for start in range(8)}
+
+
+def test_weights_that_a_back_end_refuses_are_reported_and_the_engine_goes_on(open_engine):
+    backend = FakeBackend()
+    engine = open_engine(backend)
+    for error, expected in ((CheckpointError("no such tensor"), CheckpointError), (MemoryError("none"), OpenMiMoError)):
+        backend.refuses_weights = error
+        with pytest.raises(expected, match=str(error)):
+            engine.update({})
+    assert list(engine.generate(PROMPT, GREEDY).token_ids) == greedy(PROMPT, 40)

@@ -17,7 +17,8 @@ from openmimo.engine.controller import MtpStatus
 from openmimo.engine.params import SamplingParams
 from openmimo.engine.request import Completion, DeltaStream, Handle, Request
 from openmimo.engine.text import TextStream
-from openmimo.engine.worker import Worker
+from openmimo.engine.update import Update
+from openmimo.engine.worker import Order, Worker
 from openmimo.errors import CapacityError, CheckpointError, ConfigError, OpenMiMoError, RequestError
 from openmimo.tokenizer import Tokenizer
 
@@ -162,6 +163,26 @@ class Engine:
             if not self._is_closed:
                 self._worker.inbox.put(("cancel", handle.request))
 
+    def update(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Replace the weights in memory, between two steps, and wait until it is done.
+
+        They are rounded to the engine's own number format as at loading: afterwards the engine computes what one
+        loaded from a checkpoint with these weights would. Running requests go on. What their caches hold stays as the
+        old weights computed it, and so do the tokens that they have; only a request that had to give its pages back
+        runs all it has again, with the new weights. Where that matters, let requests finish or cancel them first.
+
+        Args:
+            tensors: every weight of the model as float32, by published name, such as
+                `openmimo.model.model.published_tensors` gives; they may change again after the call.
+        Raises:
+            CheckpointError: a tensor is missing, unknown, not float32, of the wrong shape or not finite; no weight was
+                changed.
+            OpenMiMoError: the engine is closed.
+        """
+        update = Update(tensors)
+        self._put(update)
+        update.wait()
+
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Score a sequence with the trunk.
 
@@ -206,15 +227,18 @@ class Engine:
 
     def _send(self, request: Request) -> Handle:
         worker = self._worker
+        if worker.fault is not None:
+            raise OpenMiMoError(f"the engine's accounting is broken ({worker.fault}): load a new one")
+        if len(worker.scheduler.waiting) + worker.inbox.qsize() >= MAX_WAITING:
+            raise CapacityError(f"{MAX_WAITING} requests are waiting already: try again later")
+        self._put(("add", request))
+        return Handle(request)
+
+    def _put(self, order: Order) -> None:
         with self._lock:
             if self._is_closed:
                 raise OpenMiMoError("the engine is closed: load a new one")
-            if worker.fault is not None:
-                raise OpenMiMoError(f"the engine's accounting is broken ({worker.fault}): load a new one")
-            if len(worker.scheduler.waiting) + worker.inbox.qsize() >= MAX_WAITING:
-                raise CapacityError(f"{MAX_WAITING} requests are waiting already: try again later")
-            worker.inbox.put(("add", request))
-        return Handle(request)
+            self._worker.inbox.put(order)
 
     def _too_long(self, num_tokens: int) -> RequestError:
         return RequestError(

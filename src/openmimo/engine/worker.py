@@ -15,12 +15,13 @@ from openmimo.engine.pack import Packer
 from openmimo.engine.request import Completion, Delta, FinishReason, Request, Stats, TokenLogprob
 from openmimo.engine.sampler import choose_token, token_logprob
 from openmimo.engine.scheduler import Plan, Scheduler
+from openmimo.engine.update import Update
 from openmimo.errors import OpenMiMoError
 
-__all__ = ["Worker"]
+__all__ = ["Order", "Worker"]
 
-Order = tuple[Literal["add", "cancel"], Request | None]
-"""What to do with a request; no request means to close."""
+Order = tuple[Literal["add", "cancel"], Request | None] | Update
+"""What to do with a request, no request meaning to close; or new weights."""
 
 
 class Worker:
@@ -74,7 +75,12 @@ class Worker:
                 self._check_idle()
             elif self.inbox.empty():
                 return True
-            kind, request = self.inbox.get()
+            order = self.inbox.get()
+            if isinstance(order, Update):
+                order.carry_out(self.backend)
+                self.controller.broken_head = None  # it may have been mended
+                continue
+            kind, request = order
             if request is None:
                 return False
             self.take(kind, request)
