@@ -128,6 +128,7 @@ def _add_eval(commands: Any) -> None:
     parser.add_argument("--samples", type=int, default=1, help="attempts at temperature 1; 0: greedy only (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="which tasks are drawn (default %(default)s)")
     parser.add_argument("--wrong", type=int, default=0, metavar="N", help="also print N failed episodes of each kind")
+    parser.add_argument("--log", metavar="FILE", help="append every played episode to this log, for `world replay`")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_eval)
 
@@ -299,10 +300,10 @@ def _doctor(args: argparse.Namespace) -> int:
 def _eval(args: argparse.Namespace) -> None:
     from openmimo.evals import format_scores, pick_suites, score_suite
 
-    suites, boards = pick_suites(args.suite), {}
+    suites, boards, log = pick_suites(args.suite), {}, Path(args.log) if args.log else None
     with _load(args) as engine:
         for suite in suites:
-            boards[suite] = score_suite(engine, suite, args.n, args.seed, args.samples)
+            boards[suite] = score_suite(engine, suite, args.n, args.seed, args.samples, log)
             if not args.json:
                 print(format_scores(boards[suite]), end="\n\n", flush=True)
                 _print_wrong(boards[suite], args.wrong)

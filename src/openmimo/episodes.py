@@ -14,15 +14,16 @@ what it scored:
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from openmimo.environments import Environment, Task, environment_names, make_environment
+from openmimo.environments import Environment, Split, Task, environment_names, make_environment
 from openmimo.errors import RequestError
 from openmimo.messages import Message, json_object, message_from_openai
 
-__all__ = ["EpisodeHead", "LoggedEpisode", "Replay", "append_episode", "draw_task", "read_episodes", "replay"]
+__all__ = ["EpisodeHead", "LoggedEpisode", "Replay", "Replayer", "append_episode", "draw_task", "read_episodes"]
 
 SPLITS = ("train", "eval")
 MAX_INDEX = 1_000_000
@@ -38,6 +39,9 @@ class EpisodeHead:
         index: the task's place among those drawn, from 0.
         task: the task's id, so that a generator that has changed is noticed.
         kind: the task's kind.
+        phrasings: as in `Environment.tasks`; None is the split's own.
+        count: how many tasks were drawn with it, since some environments draw them in groups; None is up to this one.
+        sample: which attempt at temperature 1, from 0; None for one that was played greedily or by hand.
     """
 
     environment: str
@@ -46,6 +50,9 @@ class EpisodeHead:
     index: int
     task: str
     kind: str
+    phrasings: str | None = None
+    count: int | None = None
+    sample: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,17 +96,53 @@ def draw_task(environment: str, split: str, seed: int, index: int = 0) -> tuple[
     Raises:
         RequestError: there is no such environment, split or task.
     """
-    if environment not in environment_names():
-        raise RequestError(f"there is no environment {environment!r}: choose from {', '.join(environment_names())}")
-    if split not in SPLITS:
-        raise RequestError(f"there is no split {split!r}: choose from {', '.join(SPLITS)}")
-    if not 0 <= index <= MAX_INDEX:
-        raise RequestError(f"index {index} of a task must be 0 to {MAX_INDEX}")
-    found = make_environment(environment)
-    for place, task in enumerate(found.tasks("eval" if split == "eval" else "train", seed, index + 1)):
-        if place == index:
-            return found, task
-    raise RequestError(f"{environment} has no task {index} of split {split} and seed {seed}")
+    stream = _Stream(EpisodeHead(environment, split, seed, index, "", ""))
+    return stream.environment, stream.task(index)
+
+
+class _Stream:
+    """The tasks that one of them was drawn with, each drawn once it is asked for."""
+
+    def __init__(self, head: EpisodeHead):
+        _check(head)
+        self.head = head
+        self.environment = make_environment(head.environment)
+        count = head.index + 1 if head.count is None else head.count
+        phrasings = None if head.phrasings is None else _split(head.phrasings)
+        self._coming = iter(self.environment.tasks(_split(head.split), head.seed, count, phrasings))
+        self._drawn: list[Task] = []
+
+    def has(self, head: EpisodeHead) -> bool:
+        """Whether this stream holds the task of a head; where it does not say how many were drawn, it may not."""
+        return head.count is not None and _stream_of(head) == _stream_of(self.head)
+
+    def task(self, index: int) -> Task:
+        self._drawn += islice(self._coming, max(0, index + 1 - len(self._drawn)))
+        if index >= len(self._drawn):
+            head = self.head
+            raise RequestError(f"{head.environment} has no task {index} of split {head.split} and seed {head.seed}")
+        return self._drawn[index]
+
+
+def _stream_of(head: EpisodeHead) -> EpisodeHead:
+    return replace(head, index=0, task="", kind="", sample=None)
+
+
+def _check(head: EpisodeHead) -> None:
+    if head.environment not in environment_names():
+        known = ", ".join(environment_names())
+        raise RequestError(f"there is no environment {head.environment!r}: choose from {known}")
+    for split in (head.split, head.phrasings or head.split):
+        if split not in SPLITS:
+            raise RequestError(f"there is no split {split!r}: choose from {', '.join(SPLITS)}")
+    if not 0 <= head.index <= MAX_INDEX:
+        raise RequestError(f"index {head.index} of a task must be 0 to {MAX_INDEX}")
+    if head.count is not None and not head.index < head.count <= MAX_INDEX + 1:
+        raise RequestError(f"count {head.count} must be more than the index, and {MAX_INDEX + 1} at most")
+
+
+def _split(name: str) -> Split:
+    return "eval" if name == "eval" else "train"
 
 
 def append_episode(path: Path, head: EpisodeHead, messages: Sequence[Message], reward: float) -> None:
@@ -113,7 +156,8 @@ def append_episode(path: Path, head: EpisodeHead, messages: Sequence[Message], r
     Raises:
         RequestError: the file cannot be written.
     """
-    entries = [{"episode": asdict(head)}, *(message.to_openai() for message in messages), {"reward": reward}]
+    told = {name: value for name, value in asdict(head).items() if value is not None}
+    entries = [{"episode": told}, *(message.to_openai() for message in messages), {"reward": reward}]
     lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -150,20 +194,33 @@ def read_episodes(path: Path) -> Iterator[LoggedEpisode]:
         yield LoggedEpisode(head, tuple(messages), None)
 
 
-def replay(logged: LoggedEpisode) -> Replay:
-    """Play the assistant's messages of a logged episode again.
+class Replayer:
+    """Plays logged episodes again. Those of one evaluation were drawn together, and are not drawn anew for each."""
 
-    Args:
-        logged: from `read_episodes`.
-    Returns:
-        The reward now, and what the world does differently.
-    Raises:
-        RequestError: the environment is not known here.
-    """
-    head = logged.head
-    environment, task = draw_task(head.environment, head.split, head.seed, head.index)
-    if task.id != head.task:
-        return Replay(None, [f"the task was {head.task}, here it is {task.id}: the generator of tasks has changed"])
+    def __init__(self) -> None:
+        self._stream: _Stream | None = None
+
+    def play(self, logged: LoggedEpisode) -> Replay:
+        """Play the assistant's messages of an episode again.
+
+        Args:
+            logged: from `read_episodes`.
+        Returns:
+            The reward now, and what the world does differently.
+        Raises:
+            RequestError: the environment is not known here.
+        """
+        head = logged.head
+        if self._stream is None or not self._stream.has(head):
+            self._stream = _Stream(head)
+        _check(head)
+        task = self._stream.task(head.index)
+        if task.id != head.task:
+            return Replay(None, [f"the task was {head.task}, here it is {task.id}: the generator of tasks has changed"])
+        return _play(self._stream.environment, task, logged)
+
+
+def _play(environment: Environment, task: Task, logged: LoggedEpisode) -> Replay:
     episode, found = environment.start(task), Replay()
     attempt = logged.messages[len(task.messages) :]
     told = [message.content for message in attempt if message.role == "tool"]
@@ -205,10 +262,14 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _head(path: Path, number: int, entry: Any) -> EpisodeHead:
-    kinds = {"environment": str, "split": str, "seed": int, "index": int, "task": str, "kind": str}
-    if not isinstance(entry, dict) or any(not isinstance(entry.get(name), kind) for name, kind in kinds.items()):
-        raise RequestError(f"{path}, line {number}: an episode needs {', '.join(kinds)}")
-    return EpisodeHead(**{name: entry[name] for name in kinds})
+    needed = {"environment": str, "split": str, "seed": int, "index": int, "task": str, "kind": str}
+    if not isinstance(entry, dict) or any(not isinstance(entry.get(name), kind) for name, kind in needed.items()):
+        raise RequestError(f"{path}, line {number}: an episode needs {', '.join(needed)}")
+    allowed = {"phrasings": str, "count": int, "sample": int}
+    wrong = [name for name, kind in allowed.items() if not isinstance(entry.get(name), kind | None)]
+    if wrong:
+        raise RequestError(f"{path}, line {number}: {wrong[0]} must be {allowed[wrong[0]].__name__}, or left out")
+    return EpisodeHead(**{name: entry.get(name) for name in (*needed, *allowed)})
 
 
 def _reward(path: Path, number: int, entry: Any) -> float:

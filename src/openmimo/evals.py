@@ -4,9 +4,11 @@ import json
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from openmimo.chat import Message
@@ -14,6 +16,7 @@ from openmimo.engine.engine import Engine
 from openmimo.engine.params import MAX_TOP_LOGPROBS, SamplingParams
 from openmimo.engine.request import Completion, TokenLogprob
 from openmimo.environments import Environment, Split, Task, environment_names, make_environment
+from openmimo.episodes import EpisodeHead, append_episode
 from openmimo.errors import RequestError
 
 __all__ = [
@@ -50,7 +53,7 @@ class Played:
     Attributes:
         task: what was asked.
         reward: 1.0 if the verifier is content, else less.
-        replies: what the engine wrote, reply by reply.
+        messages: the whole episode: prompt, replies, tool results.
         steps, new_tokens: engine steps and tokens, for the acceptance length.
         entropy: nats, summed over the tokens, see `token_entropy`.
         calls, invented: tool calls, and those that name a tool, parameter or entity that does not exist.
@@ -58,12 +61,17 @@ class Played:
 
     task: Task
     reward: float
-    replies: tuple[Message, ...]
+    messages: tuple[Message, ...]
     steps: int
     new_tokens: int
     entropy: float
     calls: int
     invented: int
+
+    @property
+    def replies(self) -> tuple[Message, ...]:
+        """What the engine wrote, reply by reply."""
+        return tuple(message for message in self.messages[len(self.task.messages) :] if message.role == "assistant")
 
 
 @dataclass
@@ -193,7 +201,6 @@ def play(engine: Engine, environment: Environment, task: Task, params: SamplingP
     chat, episode = engine.chat, environment.start(task)
     if chat is None:
         raise RequestError("this checkpoint has no tokenizer.json, so it cannot chat: evaluate one that has")
-    replies: list[Message] = []
     completions: list[Completion] = []
     messages = list(episode.messages)
     for _ in range(MAX_REPLIES):
@@ -206,7 +213,6 @@ def play(engine: Engine, environment: Environment, task: Task, params: SamplingP
         parser = chat.parser(episode.tools)
         parser.feed(completions[-1].text)
         parser.finish()
-        replies.append(parser.message)
         results = episode.step(parser.message)
         messages += [parser.message, *results]
         if not results:
@@ -215,7 +221,7 @@ def play(engine: Engine, environment: Environment, task: Task, params: SamplingP
     return Played(
         task,
         episode.reward(),
-        tuple(replies),
+        tuple(messages),
         steps=sum(completion.stats.steps for completion in completions),
         new_tokens=sum(completion.stats.new_tokens for completion in completions),
         entropy=sum(token_entropy(token) for completion in completions for token in completion.logprobs or ()),
@@ -233,7 +239,12 @@ def _error_code(result: str) -> Any:
 
 
 def score(
-    engine: Engine, environment: Environment, tasks: Iterable[Task], params: SamplingParams, samples: int = 1
+    engine: Engine,
+    environment: Environment,
+    tasks: Iterable[Task],
+    params: SamplingParams,
+    samples: int = 1,
+    on_played: Callable[[int, int, Played], None] = lambda index, sample, played: None,
 ) -> Column:
     """Play many tasks, several at once.
 
@@ -241,6 +252,7 @@ def score(
         engine, environment, params: as for `play`; sampling is seeded by task and sample.
         tasks: the problems.
         samples: attempts at each.
+        on_played: told of every episode in order: index of the task, number of the attempt, what came of it.
     Returns:
         the scores.
     """
@@ -252,7 +264,9 @@ def score(
     scores: dict[str, Score] = defaultdict(Score)
     episodes: list[Played] = []
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        for played in pool.map(attempts, tasks):
+        for index, played in enumerate(pool.map(attempts, tasks)):
+            for sample, one in enumerate(played):
+                on_played(index, sample, one)
             episodes += played
             for cell in (scores[played[0].task.kind], scores["all"]):
                 cell.rewards.append(sum(one.reward for one in played) / samples)
@@ -291,7 +305,9 @@ def pick_suites(names: str | None) -> tuple[str, ...]:
     return picked
 
 
-def score_suite(engine: Engine, suite: str, count: int, seed: int, samples: int = 0) -> Scoreboard:
+def score_suite(
+    engine: Engine, suite: str, count: int, seed: int, samples: int = 0, log: Path | None = None
+) -> Scoreboard:
     """Score a suite on held-out problems, with known and with held-out phrasings, greedy and sampled.
 
     Args:
@@ -300,17 +316,29 @@ def score_suite(engine: Engine, suite: str, count: int, seed: int, samples: int 
         count: tasks of each set.
         seed: which tasks are drawn.
         samples: attempts at each task at temperature 1; 0 plays greedily only.
+        log: every episode is appended to it, see `openmimo.episodes`.
     Returns:
         the scores.
+    Raises:
+        RequestError: the log cannot be written.
     """
     environment = make_environment(suite)
     columns = {}
     for name, phrasings in PHRASINGS.items():
         tasks: Sequence[Task] = list(environment.tasks("eval", seed, count, phrasings))
-        columns[name] = score(engine, environment, tasks, GREEDY)
+        write = partial(_write, log, EpisodeHead(suite, "eval", seed, 0, "", "", phrasings, count))
+        columns[name] = score(engine, environment, tasks, GREEDY, 1, partial(write, False))
         if samples:
-            columns[f"{name}, sampled"] = score(engine, environment, tasks, SAMPLED, samples)
+            columns[f"{name}, sampled"] = score(engine, environment, tasks, SAMPLED, samples, partial(write, True))
     return Scoreboard(suite, columns)
+
+
+def _write(log: Path | None, stream: EpisodeHead, is_sampled: bool, index: int, sample: int, played: Played) -> None:
+    """Log an episode of a stream of tasks."""
+    if log is not None:
+        task, number = played.task, sample if is_sampled else None
+        head = replace(stream, index=index, task=task.id, kind=task.kind, sample=number)
+        append_episode(log, head, played.messages, played.reward)
 
 
 def format_scores(board: Scoreboard) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from openmimo.environments import Episode, Task
 from openmimo.environments.world import Hour, World, run_day, sample_world
-from openmimo.episodes import EpisodeHead, append_episode, draw_task, read_episodes, replay
+from openmimo.episodes import EpisodeHead, Replayer, append_episode, draw_task, read_episodes
 from openmimo.errors import RequestError
 from openmimo.messages import Message, ToolCall
 
@@ -252,10 +252,10 @@ def replay_log(path: Path, is_json: bool) -> bool:
         RequestError: the log cannot be read.
     """
     console = Console(highlight=False, soft_wrap=True, quiet=is_json)
-    is_same, count = True, 0
+    replayer, is_same, count = Replayer(), True, 0
     for logged in read_episodes(path):
         count += 1
-        head, found = logged.head, replay(logged)
+        head, found = logged.head, replayer.play(logged)
         is_same = is_same and not found.differences
         console.print(f"[{head.environment} / {head.kind}] task {head.task}", style="bold", markup=False)
         for message in logged.messages:

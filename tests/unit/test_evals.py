@@ -1,5 +1,6 @@
 """Scores: intervals by hand, entropy by hand, and a suite played by an engine that always says the same."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from openmimo.engine import SamplingParams
 from openmimo.engine.request import Stats, TokenLogprob
 from openmimo.environments import make_environment
 from openmimo.environments.home import HomeEnvironment
+from openmimo.episodes import Replayer, read_episodes
 from openmimo.errors import RequestError
 from openmimo.evals import Score, format_scores, pick_suites, score, score_suite, suite_names, token_entropy, wilson
 
@@ -101,6 +103,34 @@ def test_a_board_has_known_and_held_out_phrasings_greedy_and_sampled():
     assert "| all | 0.0 (0-49, n 4) |" in table
     assert "| entropy, nats a token | 0.693 |" in table
     assert board.as_data()["known phrasings"]["scores"]["all"] == {"n": 4, "percent": 0.0, "low": 0.0, "high": 48.99}
+
+
+@pytest.mark.parametrize(("suite", "count"), [("home", 12), ("recall", 12), ("maths", 12)])
+def test_every_logged_episode_replays_with_the_same_reward(suite, count, tmp_path):
+    environment = make_environment(suite)
+    known = [task for phrasings in ("train", "eval") for task in environment.tasks("eval", 5, count, phrasings)]
+    engine = Parrot({task.request: task.gold[0] for task in known if len(task.request) % 3})
+    board = score_suite(engine, suite, count, 5, samples=2, log=tmp_path / "log")
+    episodes, replayer = list(read_episodes(tmp_path / "log")), Replayer()
+    for logged in episodes:
+        again = replayer.play(logged)
+        assert (again.reward, again.differences) == (logged.reward, [])
+    assert [logged.reward for logged in episodes[:count]] == board.columns["known phrasings"].scores["all"].rewards
+    assert {0.0, 1.0} == {logged.reward for logged in episodes}
+    heads = [(logged.head.phrasings, logged.head.index, logged.head.sample) for logged in episodes]
+    attempts = [(index, sample) for index in range(count) for sample in (0, 1)]
+    assert heads == [
+        (phrasings, *played)
+        for phrasings in ("train", "eval")
+        for played in [*((index, None) for index in range(count)), *attempts]
+    ]
+
+
+def test_heads_of_greedy_episodes_say_nothing_of_samples(tmp_path):
+    score_suite(Parrot({}), "maths", 2, 0, log=tmp_path / "log")
+    head = json.loads((tmp_path / "log").read_text(encoding="utf-8").splitlines()[0])["episode"]
+    assert (head["phrasings"], head["count"], head["index"]) == ("train", 2, 0)
+    assert "sample" not in head
 
 
 def test_an_unknown_suite_is_named_with_those_there_are():

@@ -9,7 +9,7 @@ import pytest
 from openmimo.cli import main
 from openmimo.environments import environment_names, make_environment
 from openmimo.environments.home import tool_dicts
-from openmimo.episodes import EpisodeHead, append_episode, draw_task, read_episodes, replay
+from openmimo.episodes import EpisodeHead, Replayer, append_episode, draw_task, read_episodes
 from openmimo.errors import RequestError
 from openmimo.messages import ToolCall
 from openmimo.play import parse_reply
@@ -109,6 +109,9 @@ HEAD = '{"episode": {"environment": "home", "split": "eval", "seed": 0, "index":
         (HEAD.replace('"home"', '"moon"'), "there is no environment 'moon': choose from"),
         (HEAD.replace('"index": 0', '"index": -1'), "index -1 of a task must be 0 to"),
         (HEAD.replace('"eval"', '"test"'), "there is no split 'test'"),
+        (HEAD.replace("0,", '0, "phrasings": "odd",', 1), "there is no split 'odd'"),
+        (HEAD.replace("0,", '0, "count": "8",', 1), "line 1: count must be int, or left out"),
+        (HEAD.replace("0,", '0, "count": 0,', 1), "count 0 must be more than the index"),
     ],
 )
 def test_a_damaged_log_is_refused_by_line(text, said, tmp_path, capsys):
@@ -148,7 +151,8 @@ def test_a_right_episode_of_every_environment_replays_the_same(name, tmp_path):
             messages += [message, *episode.step(message)]
     append_episode(tmp_path / "log", EpisodeHead(name, "eval", 1, 0, task.id, task.kind), messages, episode.reward())
     (logged,) = read_episodes(tmp_path / "log")
-    assert (logged.reward, replay(logged).reward, replay(logged).differences) == (1.0, 1.0, [])
+    again = Replayer().play(logged)
+    assert (logged.reward, again.reward, again.differences) == (1.0, 1.0, [])
 
 
 def test_control_characters_do_not_reach_the_terminal(tmp_path, capsys):
