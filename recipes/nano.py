@@ -45,7 +45,25 @@ CONTROL_TOKENS = (
 VOCAB_SIZE = 2048
 NUM_LAYERS = 7
 GLOBAL_LAYERS = (0, 2, 4, 6)
-SCORED = 120
+SCORED = 400
+SUMMARY = (
+    ("home: plainly named single actions", "home", "named"),
+    ("home: state questions", "home", "state"),
+    ("home: device said by area, second name or owner", "home", "alias"),
+    ("home: missing devices", "home", "missing"),
+    ("home: several devices", "home", "pair"),
+    ("home: conditions", "home", "condition"),
+    ("home: follow-ups", "home", "followup"),
+    ("home: relative changes", "home", "relative"),
+    ("home: what no tool can do", "home", "unsupported"),
+    ("home: ambiguous requests", "home", "ambiguous"),
+    ("home, all 16 kinds", "home", "all"),
+    ("car, all kinds", "car", "all"),
+    ("energy, all kinds", "energy", "all"),
+    ("maths", "maths", "all"),
+    ("programs", "programs", "all"),
+    ("recall", "recall", "all"),
+)
 OPTIM = OptimConfig(lr=3e-3, matrix_lr=0.02, weight_decay=0.05)
 BALANCE = Piecewise(((0.0, 2e-3), (0.7, 5e-4), (0.9, 1e-4)))
 
@@ -196,7 +214,9 @@ def ship(out: Path, result: Path) -> None:
     card = Path(__file__).with_name("nano_card.md").read_text(encoding="utf-8")
     size = sum(path.stat().st_size for path in target.iterdir())
     fields = {
+        "summary": summary(scores),
         "tables": "\n\n".join(format_scores(board) for board in boards),
+        "rounding": rounding(result),
         "curve": learning_curve(out / "pretrain"),
         "megabytes": f"{size / 1e6:.1f}",
         "count": SCORED,
@@ -204,6 +224,37 @@ def ship(out: Path, result: Path) -> None:
         "notes": (out / "notes.md").read_text(encoding="utf-8") if (out / "notes.md").exists() else "",
     }
     (target / "MODEL_CARD.md").write_text(card.format(**fields), encoding="utf-8")
+
+
+def summary(scores: dict[str, Any]) -> str:
+    """What the card and the README show first: scores.json's most telling rows, as a Markdown table."""
+    columns = ("known phrasings", "held-out phrasings")
+    homes = [scores["home"][column] for column in columns]
+    rows = [(name, [_share(scores[suite][column], kind) for column in columns]) for name, suite, kind in SUMMARY]
+    rows += [
+        (
+            "home: calls that invent a name",
+            [f"{100 * home['invented'] / max(home['calls'], 1):.1f}%" for home in homes],
+        ),
+        ("home: tokens a step with three drafts", [f"{home['acceptance_length']:.2f}" for home in homes]),
+    ]
+    lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows]
+    return "\n".join(["| | known phrasings | held-out phrasings |", "| --- | ---: | ---: |", *lines])
+
+
+def _share(column: dict[str, Any], kind: str) -> str:
+    return f"{column['scores'][kind]['percent']:.0f}%" if kind in column["scores"] else "-"
+
+
+def rounding(result: Path) -> str:
+    """Home tasks with weights of 32, 8 and 4 bits, as a Markdown table."""
+    lines = ["| weights | known phrasings | held-out phrasings |", "| --- | ---: | ---: |"]
+    for weights in ("f32", "q8", "q4"):
+        with openmimo.load(result, weights=weights, mtp="off") as engine:
+            columns = score_suite(engine, "home", SCORED, seed=0).columns.values()
+        cells = " | ".join(f"{column.scores['all'].percent:.1f}" for column in columns)
+        lines.append(f"| {weights} | {cells} |")
+    return "\n".join(lines)
 
 
 def learning_curve(folder: Path) -> str:

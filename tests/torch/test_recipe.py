@@ -1,5 +1,6 @@
 """The recipe of the default model, cut down to two steps of each stage."""
 
+import json
 from pathlib import Path
 
 import nano
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import openmimo
-from openmimo.checkpoint import Checkpoint
+from openmimo.checkpoint import Checkpoint, default_model_path
 from openmimo.model.model import load_model
 from openmimo.train.recipe import Run
 
@@ -41,3 +42,9 @@ def test_batches_of_the_recipe_depend_on_seed_and_step_alone(out: Path):
     other = nano.prepare(out)[0].training(4, 100)
     assert torch.equal(first.ids_BT, again.ids_BT)
     assert first.ids_BT.shape != other.ids_BT.shape or not torch.equal(first.ids_BT, other.ids_BT)
+
+
+def test_readme_and_card_show_the_scores_of_the_model_that_ships():
+    table = nano.summary(json.loads((default_model_path() / "scores.json").read_text(encoding="utf-8")))
+    for page in (Path(nano.__file__).parents[1] / "README.md", default_model_path() / "MODEL_CARD.md"):
+        assert table in page.read_text(encoding="utf-8"), f"{page} should hold:\n{table}"
