@@ -1,0 +1,291 @@
+"""Rollouts: episodes that an engine plays, kept token by token as the trainer needs them.
+
+What the model reads is never rendered twice: a reply stays the tokens that were sampled, and only what the template
+writes after it is appended. So the log-probabilities are those of the very sequence that is trained on.
+"""
+
+import threading
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+
+import numpy as np
+
+from openmimo.chat import ChatFormat, Message
+from openmimo.engine.engine import Engine
+from openmimo.engine.params import SamplingParams
+from openmimo.engine.request import Completion, Handle, Stats
+from openmimo.environments import Environment, Task
+from openmimo.errors import RequestError, TrainingError
+
+__all__ = ["Attempt", "Rollout", "RolloutPool", "roll_out"]
+
+MAX_REPLIES = 4
+CONCURRENCY = 256
+"""Episodes that are open at once; the engine runs as many of them as it has slots."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One finished episode as the model read and wrote it.
+
+    Attributes:
+        domain: name of its environment: picks the teacher.
+        kind: of the task.
+        task_id: samples of one task share it.
+        ids: prompt, replies and tool results in the order in which the model read them.
+        is_own: True for tokens that the model wrote, its end-of-turn tokens included.
+        logprobs: the sampler's log-probability of each own token (temperature 1, no filters); 0.0 elsewhere.
+        routes_TLK: chosen experts, uint8 [len(ids) - 1, sparse layers, K], or None.
+        reward: 0.0 to 1.0.
+        is_truncated: a reply was cut off, or the episode was not over after the last one.
+        prompt_length: `ids[:prompt_length]` is what all samples of the task share.
+        stats: what each reply cost the engine.
+    """
+
+    domain: str
+    kind: str
+    task_id: str
+    ids: list[int]
+    is_own: list[bool]
+    logprobs: list[float]
+    routes_TLK: np.ndarray | None
+    reward: float
+    is_truncated: bool
+    prompt_length: int
+    stats: tuple[Stats, ...] = ()
+
+    @property
+    def num_own(self) -> int:
+        """Tokens that the model wrote."""
+        return sum(self.is_own)
+
+
+def roll_out(
+    engine: Engine,
+    tasks: Sequence[tuple[Environment, Task]],
+    samples: int,
+    params: SamplingParams,
+    max_replies: int = MAX_REPLIES,
+) -> list[list[Rollout]]:
+    """Play every task several times, all episodes at once.
+
+    Args:
+        engine: with a chat format.
+        tasks: each with its environment.
+        samples: attempts at each task.
+        params: how to sample; attempts are seeded by `params.seed`, task and sample.
+        max_replies: most replies in an episode.
+    Returns:
+        a group of attempts for each task, in order.
+    Raises:
+        RequestError: the engine's checkpoint has no chat format.
+        OpenMiMoError: the engine failed.
+    """
+    with RolloutPool(engine, params, max_replies) as pool:
+        groups = [[pool.start(environment, task, n) for n in range(samples)] for environment, task in tasks]
+        return [[attempt.result() for attempt in group] for group in groups]
+
+
+class Attempt:
+    """One episode on its way; `RolloutPool.start` makes it."""
+
+    def __init__(self, engine: Engine):
+        self.future: Future[Rollout | None] | None = None
+        self._engine = engine
+        self._handle: Handle | None = None
+        self._is_cancelled = False
+        self._lock = threading.Lock()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `result` returns, or raises, at once."""
+        return self.future is not None and self.future.done()
+
+    def result(self) -> Rollout:
+        """Wait for the episode; raises what it raised."""
+        assert self.future is not None
+        rollout = self.future.result()
+        assert rollout is not None, "a cancelled attempt has no result"
+        return rollout
+
+    def cancel(self) -> None:
+        """Give it up: nobody wants the result any more."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._handle is not None:
+                self._engine.cancel(self._handle)
+        if self.future is not None:
+            self.future.cancel()
+
+    def reply(self, ids: list[int], params: SamplingParams) -> Completion | None:
+        """Let the engine write one reply.
+
+        Args:
+            ids: what it reads.
+            params: how to sample.
+        Returns:
+            the reply, or None if nobody wants it any more.
+        Raises:
+            RequestError: the context has no room.
+        """
+        with self._lock:
+            if self._is_cancelled:
+                return None
+            self._handle = self._engine.submit(ids, params)
+        completion = self._handle.result()
+        return None if self._is_cancelled else completion
+
+
+class RolloutPool:
+    """Plays episodes on one engine. Environments work on its threads, so a slow reward holds up nothing else.
+
+    Args:
+        engine: with a chat format.
+        params: how to sample.
+        max_replies: most replies in an episode.
+        concurrency: most episodes that are open at once.
+    Raises:
+        RequestError: the engine's checkpoint has no chat format.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        params: SamplingParams,
+        max_replies: int = MAX_REPLIES,
+        concurrency: int = CONCURRENCY,
+    ):
+        if engine.chat is None:
+            raise RequestError("this checkpoint has no tokenizer.json, so it cannot chat: roll out with one that has")
+        self._engine, self._chat, self._max_replies = engine, engine.chat, max_replies
+        self._params = replace(params, logprobs=max(1, params.logprobs))
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openmimo-rollout")
+        self._attempts: list[Attempt] = []
+
+    def start(self, environment: Environment, task: Task, sample: int) -> Attempt:
+        """Begin an attempt.
+
+        Args:
+            environment: that the task belongs to.
+            task: the problem.
+            sample: number of the attempt at it, which gives other random numbers.
+        Returns:
+            the attempt, running.
+        """
+        seed = zlib.crc32(f"{self._params.seed}-{task.id}-{sample}".encode())
+        attempt = Attempt(self._engine)
+        play = _Play(environment, task, self._chat, replace(self._params, seed=seed), self._max_replies)
+        attempt.future = self._pool.submit(play.run, attempt)
+        self._attempts.append(attempt)
+        return attempt
+
+    def __enter__(self) -> "RolloutPool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        """Give up what still runs, and wait for the threads."""
+        for attempt in self._attempts:
+            if not attempt.is_done:
+                attempt.cancel()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass
+class _Play:
+    """The playing of one episode."""
+
+    environment: Environment
+    task: Task
+    chat: ChatFormat
+    params: SamplingParams
+    max_replies: int
+    ids: list[int] = field(default_factory=list)
+    is_own: list[bool] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stats: list[Stats] = field(default_factory=list)
+
+    def run(self, attempt: Attempt) -> Rollout | None:
+        """Play to the end; None if nobody wants the result any more."""
+        episode = self.environment.start(self.task)
+        messages = list(episode.messages)
+        self._read(self.chat.encode(messages, episode.tools))
+        prompt_length, is_truncated = len(self.ids), True
+        for _ in range(self.max_replies):
+            try:
+                completion = attempt.reply(self.ids, self.params)
+            except RequestError as error:
+                if error.code != "context_length_exceeded":
+                    raise
+                break
+            if completion is None:
+                return None
+            self._write(completion)
+            parser = self.chat.parser(episode.tools)
+            parser.feed(completion.text)
+            parser.finish()
+            results = episode.step(parser.message)
+            if completion.finish_reason == "length":
+                break
+            if not results:
+                is_truncated = False
+                break
+            turns = [*messages, parser.message]
+            self._read(continuation(self.chat, turns, results, episode.tools, self.ids[-1]))
+            messages = [*turns, *results]
+        return Rollout(
+            self.environment.name,
+            self.task.kind,
+            self.task.id,
+            self.ids,
+            self.is_own,
+            self.logprobs,
+            None,
+            episode.reward(),
+            is_truncated,
+            prompt_length,
+            tuple(self.stats),
+        )
+
+    def _read(self, ids: list[int]) -> None:
+        self.ids += ids
+        self.is_own += [False] * len(ids)
+        self.logprobs += [0.0] * len(ids)
+
+    def _write(self, completion: Completion) -> None:
+        assert completion.logprobs is not None
+        self.ids += completion.token_ids
+        self.is_own += [True] * len(completion.token_ids)
+        self.logprobs += [token.logprob for token in completion.logprobs]
+        self.stats.append(completion.stats)
+
+
+def continuation(
+    chat: ChatFormat, turns: Sequence[Message], results: Sequence[Message], tools: Sequence[dict], end_id: int
+) -> list[int]:
+    """Tokens between the end of a reply and the beginning of the next one.
+
+    Args:
+        chat: the checkpoint's format.
+        turns: the conversation up to the reply.
+        results: what the environment answers.
+        tools: offered tools.
+        end_id: the token that ended the reply.
+    Returns:
+        what the template writes for the results, with the opening of the next turn.
+    Raises:
+        TrainingError: the template writes earlier turns in another way once more follow, so that what the model read
+            cannot be continued.
+    """
+    before = chat.encode(turns, tools, add_generation_prompt=False)
+    after = chat.encode([*turns, *results], tools)
+    # Some templates write a line end after the end-of-turn token, which the model has not read yet.
+    end = len(before) - before[::-1].index(end_id) if end_id in before else len(before)
+    if after[:end] != before[:end]:
+        raise TrainingError(
+            "the chat template writes earlier turns in another way once tool results follow, so rollouts of several "
+            "turns cannot be trained on: use a template that only appends"
+        )
+    return after[end:]
