@@ -158,17 +158,22 @@ void bind_model(nb::module_& m) {
            [](Model& self, const In<std::int32_t, 1>& ids, const In<std::int32_t, 1>& starts,
               const In<std::int32_t, 1>& first, const In<std::int32_t, 1>& slots, const In<std::int32_t, 2>& pages,
               const In<std::int32_t, 1>& wanted, const Out<float, 2>& logits, const Out<std::int32_t, 1>& best,
-              const Out<float, 2>& hidden) {
+              const Out<float, 2>& hidden, const Out<std::uint16_t, 3>& routes) {
              const BatchView b = view(ids, starts, first, slots, pages, wanted);
              check_result(logits, b.wanted, self.shape().vocab, "logits_BV must have one row for each wanted row");
              require(best.size() == wanted.size(), "best_B must have one entry for each wanted row");
              if (hidden.is_valid())
                check_result(hidden, b.tokens, self.shape().hidden, "hidden_TC must have one row for each token");
+             if (routes.is_valid())
+               require(routes.shape(0) == ids.size() && routes.shape(1) == static_cast<std::size_t>(self.num_sparse()) &&
+                           routes.shape(2) == static_cast<std::size_t>(self.shape().router.chosen),
+                       "routes_TLK must have a row for each token, of each sparse layer's chosen experts");
              nb::gil_scoped_release release;
-             self.forward(b, logits.data(), best.data(), hidden.is_valid() ? hidden.data() : nullptr);
+             self.forward(b, logits.data(), best.data(), hidden.is_valid() ? hidden.data() : nullptr,
+                          routes.is_valid() ? routes.data() : nullptr);
            },
            "token_ids_T"_a, "starts_N1"_a, "first_N"_a, "slots_N"_a, "pages_NP"_a, "wanted_B"_a, "logits_BV"_a,
-           "best_B"_a, "hidden_TC"_a.none())
+           "best_B"_a, "hidden_TC"_a.none(), "routes_TLK"_a.none())
       .def("commit",
            [](Model& self, const In<std::int32_t, 1>& keep) {
              nb::gil_scoped_release release;

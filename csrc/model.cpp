@@ -350,7 +350,22 @@ void Model::score(const std::vector<float>& norm, const BatchView& b, float* log
   for (int i = 0; i < b.wanted && to != logits; ++i) std::copy_n(to + i * ld, vocab, logits + i * vocab);
 }
 
-void Model::forward(const BatchView& b, float* logits, std::int32_t* best, float* hidden) {
+int Model::num_sparse() const {
+  return static_cast<int>(std::count_if(shape_.layers.begin(), shape_.layers.end(),
+                                        [](const LayerShape& layer) { return layer.is_sparse; }));
+}
+
+// What the router of the last layer that ran chose -> routes[T, number `sparse`, K], best first
+void Model::write_routes(int sparse, int rows, std::uint16_t* routes) const {
+  const int chosen = shape_.router.chosen, layers = num_sparse();
+  const Choice* from = work_.ffn.chosen.data();
+  for (int t = 0; t < rows; ++t)
+    for (int k = 0; k < chosen; ++k)
+      routes[(static_cast<std::size_t>(t) * layers + sparse) * chosen + k] =
+          static_cast<std::uint16_t>(from[static_cast<std::size_t>(t) * chosen + k].expert);
+}
+
+void Model::forward(const BatchView& b, float* logits, std::int32_t* best, float* hidden, std::uint16_t* routes) {
   check_loaded();
   views_.clear();  // a refused batch leaves nothing to commit
   check(b, any_pages_);
@@ -358,7 +373,11 @@ void Model::forward(const BatchView& b, float* logits, std::int32_t* best, float
   const int blocks = view_batch(b, views_);
   const Pool::Pass pass(pool_);
   embed(b, work_.x);
-  for (Layer& layer : layers_) run_layer(layer, views_, blocks, b.tokens);
+  int sparse = 0;
+  for (Layer& layer : layers_) {
+    run_layer(layer, views_, blocks, b.tokens);
+    if (routes && layer.shape.is_sparse) write_routes(sparse++, b.tokens, routes);
+  }
   token_ids_.assign(b.token_ids, b.token_ids + b.tokens);
   for (int t = 0; t < b.tokens && hidden; ++t) write_state(t, hidden + static_cast<std::size_t>(t) * shape_.hidden);
   score(final_norm_, b, logits);

@@ -70,8 +70,8 @@ class Model {
 
   // Before the first forward: ids that may be generated, and heads that will draft (0: no state is kept for them).
   void start(int num_ids, int num_heads);
-  // logits[B, V], best[B], see best_id; hidden[T, C] or null
-  void forward(const BatchView& batch, float* logits, std::int32_t* best, float* hidden);
+  // logits[B, V], best[B], see best_id; hidden[T, C] or null; routes[T, sparse layers, K], the chosen experts, or null
+  void forward(const BatchView& batch, float* logits, std::int32_t* best, float* hidden, std::uint16_t* routes);
   // keep[N], rows of each sequence of the last forward
   void commit(const std::int32_t* keep, int count);
   // One row for each sequence, its token chosen last; counts[N] -> drafts[N, num_heads of start]
@@ -80,6 +80,7 @@ class Model {
   void head_logits(int head, const BatchView& batch, const float* hidden, const std::int32_t* keep, float* logits);
 
   const ModelShape& shape() const { return shape_; }
+  int num_sparse() const;
   const char* instruction_set() const { return machine_.kernels->name; }
   int num_heads() const { return num_heads_; }
   int threads() const { return pool_.threads(); }
@@ -139,6 +140,7 @@ class Model {
   int view_batch(const BatchView& batch, std::vector<SequenceView>& views);
   void embed(const BatchView& batch, Activations& x);
   void run_layer(Layer& layer, const std::vector<SequenceView>& views, int scratch_blocks, int rows);
+  void write_routes(int sparse, int rows, std::uint16_t* routes) const;
   void norm_rows(const Activations& x, const std::vector<float>& weight, Activations& y, int rows, bool with_codes);
   void score(const std::vector<float>& norm, const BatchView& batch, float* logits);
 

@@ -51,11 +51,14 @@ class StepResult:
             generated; -1 if one of them is NaN or the highest is infinite.
         hidden_TC: float32 [T, C], the trunk state that MTP heads read (already normed if the config says so); None
             if it was not asked for.
+        routes_TLK: uint16 [T, sparse layers, K], ids of the experts that each router chose, best first; None if it was
+            not asked for.
     """
 
     logits_BV: np.ndarray
     best_B: np.ndarray
     hidden_TC: np.ndarray | None = None
+    routes_TLK: np.ndarray | None = None
 
 
 class Backend(Protocol):
@@ -89,12 +92,13 @@ class Backend(Protocol):
         """
         ...
 
-    def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
+    def forward(self, batch: Batch, wants_hidden: bool = False, wants_routes: bool = False) -> StepResult:
         """Run the trunk over the batch's rows.
 
         Args:
             batch: new tokens.
             wants_hidden: also return the trunk state of every row.
+            wants_routes: also return the experts of every row.
         Returns: logits of the wanted rows, and what else was asked for.
         """
         ...

@@ -142,6 +142,11 @@ class ModelConfig:
         """Number of trunk layers, MTP blocks not counted."""
         return len(self.layers)
 
+    @property
+    def num_sparse_layers(self) -> int:
+        """Trunk layers with experts."""
+        return sum(layer.is_sparse for layer in self.layers)
+
 
 def read_config(
     folder: str | Path,

@@ -120,26 +120,31 @@ class NativeBackend:
         for name, values in ready.items():
             self._model.set(name, values)
 
-    def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
+    def forward(self, batch: Batch, wants_hidden: bool = False, wants_routes: bool = False) -> StepResult:
         """Run the trunk over the batch's rows.
 
         Args:
             batch: new tokens, see `Batch`.
             wants_hidden: return the trunk state of every row.
+            wants_routes: return the experts of every row.
         Returns:
-            Logits and best ids of the wanted rows, and trunk states; overwritten by the next forward pass.
+            Logits and best ids of the wanted rows, trunk states and experts; overwritten by the next forward pass.
         Raises:
             ValueError: an array has the wrong type or shape, or an id, page, slot or position is out of range.
         """
         num_wanted = len(batch.wanted_B)
-        logits_BV, best_B, hidden_TC = self._logits_BV[:num_wanted], self._best_B[:num_wanted], None
+        logits_BV, best_B = self._logits_BV[:num_wanted], self._best_B[:num_wanted]
+        hidden_TC = routes_TLK = None
         if num_wanted > _KEPT_ROWS:
             logits_BV = np.empty((num_wanted, self.config.vocab_size), np.float32)
             best_B = np.empty(num_wanted, np.int32)
         if wants_hidden:
             hidden_TC = np.empty((len(batch.token_ids_T), self.config.hidden_size), np.float32)
-        self._model.forward(*_arrays(batch), logits_BV, best_B, hidden_TC)
-        return StepResult(logits_BV, best_B, hidden_TC)
+        if wants_routes:
+            shape = (len(batch.token_ids_T), self.config.num_sparse_layers, self.config.num_experts_per_tok)
+            routes_TLK = np.empty(shape, np.uint16)
+        self._model.forward(*_arrays(batch), logits_BV, best_B, hidden_TC, routes_TLK)
+        return StepResult(logits_BV, best_B, hidden_TC, routes_TLK)
 
     def commit(self, keep_N: np.ndarray) -> None:
         """Keep the first keep_N[n] rows of each sequence of the last `forward`.

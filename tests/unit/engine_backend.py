@@ -16,6 +16,7 @@ from openmimo.config import ModelConfig, parse_config
 
 VOCAB = 50
 WINDOW = 8
+NUM_EXPERTS = 300
 _TABLE = np.random.default_rng(7).normal(size=(997, VOCAB)).astype(np.float32)
 _MASK = 2**61 - 1
 
@@ -25,7 +26,8 @@ def tiny_config(num_heads: int = 3, max_position_embeddings: int = 1024, has_win
     published = {
         "model_type": "mimo_v2_flash", "vocab_size": VOCAB, "hidden_size": 4, "intermediate_size": 8,
         "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 4,
-        "hybrid_layer_pattern": [0], "moe_layer_freq": [0], "sliding_window": WINDOW, "layernorm_epsilon": 1e-5,
+        "hybrid_layer_pattern": [0], "moe_layer_freq": [1], "sliding_window": WINDOW, "layernorm_epsilon": 1e-5,
+        "n_routed_experts": NUM_EXPERTS, "num_experts_per_tok": 2, "moe_intermediate_size": 4,
         "max_position_embeddings": max_position_embeddings, "eos_token_id": 2,
     }  # fmt: skip
     config = parse_config(published, num_mtp_layers=num_heads)
@@ -54,6 +56,12 @@ def trunk_state(history: list[int]) -> list[int]:
     """Four numbers, exact in float32, that stand for the history."""
     value = digest(history)
     return [len(history) - 1, value & 0xFFFF, value >> 16 & 0xFFFF, value >> 32 & 0xFFFF]
+
+
+def experts(history: list[int]) -> list[int]:
+    """Two different experts for the last token of a history."""
+    value = digest(history)
+    return [value % NUM_EXPERTS, (value + 1 + value // NUM_EXPERTS % (NUM_EXPERTS - 1)) % NUM_EXPERTS]
 
 
 def head_logits(head: int, rows: list[tuple[int, ...]], has_window: bool = True) -> np.ndarray:
@@ -128,14 +136,14 @@ class FakeBackend:
         if self.refuses_weights is not None:
             raise self.refuses_weights
 
-    def forward(self, batch: Batch, wants_hidden: bool = False) -> StepResult:
+    def forward(self, batch: Batch, wants_hidden: bool = False, wants_routes: bool = False) -> StepResult:
         self.num_forwards += 1
         if self.fail_at == self.num_forwards - 1:
             raise MemoryError("no memory for this step")
         self._check(batch)
         self.rows_per_forward.append(batch.token_ids_T.size)
         self.sequences_per_forward.append(batch.slots_N.size)
-        self._uncommitted, logits, hidden = [], [], []
+        self._uncommitted, logits, hidden, routes = [], [], [], []
         for n, (slot, first, rows) in enumerate(_sequences(batch)):
             if first == 0:
                 self._slots[slot] = []
@@ -149,10 +157,12 @@ class FakeBackend:
                 if self.nan_after is not None and end > self.nan_after:
                     logits[-1][:] = np.nan
                 hidden.append(trunk_state(history[:end]))
+                routes.append([experts(history[:end])] if wants_routes else [])
             self._uncommitted.append((slot, rows))
         logits_BV = np.array(logits)[batch.wanted_B]
         best_B = np.array([self._best(row) for row in logits_BV], np.int32)
-        return StepResult(logits_BV, best_B, np.array(hidden, np.float32) if wants_hidden else None)
+        hidden_TC = np.array(hidden, np.float32) if wants_hidden else None
+        return StepResult(logits_BV, best_B, hidden_TC, np.array(routes, np.uint16) if wants_routes else None)
 
     def _best(self, logits_V: np.ndarray) -> int:
         allowed = logits_V[: self._num_ids]

@@ -32,7 +32,7 @@ class MarkovBackend:
     def start(self, num_ids, num_heads):
         self.num_heads = num_heads
 
-    def forward(self, batch, wants_hidden=False):
+    def forward(self, batch, wants_hidden=False, wants_routes=False):
         logits_BV = LOGITS[batch.token_ids_T[batch.wanted_B]]
         return StepResult(logits_BV, logits_BV.argmax(axis=1).astype(np.int32))
 

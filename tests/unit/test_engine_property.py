@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from engine_backend import VOCAB, FakeBackend
+from engine_backend import VOCAB, FakeBackend, experts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +31,7 @@ sampling = st.builds(
     logit_bias=st.sampled_from([{}, {}, {7: 3.0, 2: -5.0}]),
     stop_token_ids=st.sampled_from([(), (), (9, 33)]),
     prompt_logprobs=st.sampled_from([0, 0, 3]),
+    routes=st.sampled_from([False, False, True]),
 )
 actions = st.one_of(
     st.tuples(st.just("submit"), prompts, sampling),
@@ -127,6 +128,17 @@ def check_outcome(each: Request) -> None:
         assert completion.finish_reason == expected.finish_reason
         assert num_new == len(expected.token_ids)
         assert completion.prompt_logprobs == expected.prompt_logprobs
+    check_routes(prompt + completion.token_ids, completion, each.params, is_whole)
+
+
+def check_routes(tokens: tuple[int, ...], completion: Completion, params: SamplingParams, is_whole: bool) -> None:
+    routes_TLK = completion.routes_TLK
+    if not params.routes:
+        assert routes_TLK is None
+        return
+    assert routes_TLK.dtype == np.uint16
+    assert len(routes_TLK) == len(tokens) - 1 or (not is_whole and len(routes_TLK) < len(tokens))
+    assert routes_TLK.tolist() == [[experts(list(tokens[: end + 1]))] for end in range(len(routes_TLK))]
 
 
 def taken(deltas):
@@ -135,7 +147,7 @@ def taken(deltas):
 
 def test_requests_that_start_over_give_the_same_tokens_log_probabilities_and_scores():
     rng = np.random.default_rng(5)
-    shared = {"max_new_tokens": 150, "ignore_eos": True, "logprobs": 1, "prompt_logprobs": 1}
+    shared = {"max_new_tokens": 150, "ignore_eos": True, "logprobs": 1, "prompt_logprobs": 1, "routes": True}
     params = [
         SamplingParams(temperature=0, **shared),
         SamplingParams(temperature=0.9, top_p=0.9, seed=3, **shared),

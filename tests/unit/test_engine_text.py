@@ -41,7 +41,7 @@ class Script(FakeBackend):
         self.config = replace(self.config, vocab_size=vocab_size)
         self.reply = dict(enumerate(reply, prompt_length - 1))
 
-    def forward(self, batch, wants_hidden=False):
+    def forward(self, batch, wants_hidden=False, wants_routes=False):
         logits, start = np.zeros((batch.token_ids_T.size, self.config.vocab_size), np.float32), 0
         for n, end in enumerate(batch.starts_N1[1:]):
             for row in range(start, end):

@@ -45,6 +45,7 @@ class SamplingParams:
         logit_bias: what to add to a token's logit, by token id. Kept as pairs in the order of ids.
         stop_token_ids: tokens that end the reply, as end-of-sequence tokens do, whatever `ignore_eos` says.
         prompt_logprobs: how many most likely tokens to report beside each token of the prompt; 0 reports nothing.
+        routes: report which experts every token was sent to, for a trainer that replays the choice.
     Raises:
         RequestError: a value is outside its range; `param` names it.
     Source: the repetition penalty is CTRL's (Keskar et al. 2019); presence, frequency and bias are the OpenAI API's.
@@ -65,6 +66,7 @@ class SamplingParams:
     logit_bias: LogitBias = ()
     stop_token_ids: tuple[int, ...] = ()
     prompt_logprobs: int = 0
+    routes: bool = False
 
     def __post_init__(self) -> None:
         _check_number("temperature", self.temperature, 0.0, 100.0)
@@ -74,8 +76,9 @@ class SamplingParams:
         _check_integer("max_new_tokens", self.max_new_tokens, 1, 2**31 - 1)
         if self.seed is not None:
             _check_integer("seed", self.seed, -(2**63), 2**64 - 1)
-        if not isinstance(self.ignore_eos, bool):
-            raise _bad("ignore_eos", self.ignore_eos, "true or false")
+        for name in ("ignore_eos", "routes"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise _bad(name, value, "true or false")
         _check_integer("logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
         _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100.0)
         _check_number("presence_penalty", self.presence_penalty, -2.0, 2.0)

@@ -108,6 +108,9 @@ class Completion:
         stats: counts and times.
         prompt_logprobs: one entry for each token of the prompt, None for the first, which nothing predicts; or None
             if not asked for.
+        routes_TLK: uint8 (uint16 with more than 256 experts) [prompt + new tokens - 1, sparse layers, K], ids of the
+            experts that each token was sent to, best first; or None if not asked for. The last token is never run, and
+            a cancelled request has as many rows as were run.
     """
 
     text: str
@@ -116,6 +119,7 @@ class Completion:
     finish_reason: FinishReason
     stats: Stats
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    routes_TLK: np.ndarray | None = field(default=None, compare=False)
 
 
 class Request:
@@ -143,6 +147,7 @@ class Request:
         self.num_known = self.num_prompt
         self.num_to_prefill = self.num_prompt
         self.num_cached = 0
+        self.num_routed = 0
         self.wants_all_logits = wants_all_logits
         self.wants_head_logits = wants_head_logits
         self.arrival = 0
@@ -179,7 +184,10 @@ class Request:
         self.pages_1P = np.array([pages], np.int32)
 
     def start_over(self) -> None:
-        """Forget what was computed, but not what was said; that is run again like a prompt."""
+        """Forget what was computed, but not what was said; that is run again like a prompt.
+
+        The experts of the first run stay: its tokens came from them, whatever the weights are by then.
+        """
         self.num_to_prefill = self.num_known
         self.num_cached = 0
         self.slot = -1
@@ -198,6 +206,7 @@ class Output:
     text: list[str] = field(default_factory=list)
     logits: list[np.ndarray] = field(default_factory=list)
     head_logits: list[list[np.ndarray]] = field(default_factory=list)
+    routes: list[np.ndarray] = field(default_factory=list)
     rounds: list[tuple[int, ...]] = field(default_factory=list)
     num_steps: int = 0
     start_s: float = 0.0

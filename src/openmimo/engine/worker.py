@@ -59,6 +59,7 @@ class Worker:
         self.inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self.fault: OpenMiMoError | None = None
         self._packer = Packer()
+        self._route_type = np.uint8 if backend.config.n_routed_experts <= 256 else np.uint16
         backend.start(num_ids, max_drafts)
 
     def run(self) -> None:
@@ -127,6 +128,8 @@ class Worker:
         chosen = self._choose(requests, counts, rows, wanted, result)
         keep = [len(tokens) if row < len(counts) else rows[row] for row, tokens in enumerate(chosen)]
         self.backend.commit(np.array(keep, np.int32))
+        if result.routes_TLK is not None:
+            self._keep_routes(requests, rows, keep, result.routes_TLK)
         for request, num_kept in zip(requests, keep, strict=True):
             request.num_cached += num_kept
         self.scheduler.saw_step(plan, time.perf_counter() - begin_s)
@@ -144,7 +147,8 @@ class Worker:
             start += num_rows
             wanted_rows.extend(range(start - num_wanted, start))
         batch = self._packer.pack(requests, tokens, firsts, None if len(wanted_rows) == start else wanted_rows)
-        return self.backend.forward(batch, any(request.wants_head_logits for request in requests))
+        wants_hidden = any(request.wants_head_logits for request in requests)
+        return self.backend.forward(batch, wants_hidden, any(request.params.routes for request in requests))
 
     def _choose(
         self, requests: list[Request], counts: list[int], rows: list[int], wanted: list[int], result: StepResult
@@ -188,6 +192,16 @@ class Worker:
         if drafts:
             output.rounds.append((request.num_known, *drafts, num_accepted))
             self.controller.saw_drafts(request, len(drafts), num_accepted)
+
+    def _keep_routes(self, requests: list[Request], rows: list[int], keep: list[int], routes_TLK: np.ndarray) -> None:
+        """Note the experts of the rows that stay, unless the request ran them before it had to give its pages back."""
+        start = 0
+        for request, num_rows, num_kept in zip(requests, rows, keep, strict=True):
+            num_noted = request.num_routed - request.num_cached
+            if request.params.routes and num_kept > num_noted:
+                request.output.routes.append(routes_TLK[start + num_noted : start + num_kept].astype(self._route_type))
+                request.num_routed = request.num_cached + num_kept
+            start += num_rows
 
     def _hand_out(
         self,
@@ -302,9 +316,15 @@ class Worker:
             finish_reason=reason,
             stats=stats,
             prompt_logprobs=tuple(output.prompt_logprobs) if request.params.prompt_logprobs else None,
+            routes_TLK=self._routes(request) if request.params.routes else None,
         )
         output.done.set()
         output.deltas.put(Delta(text, tuple(token_ids), reason, stats, tuple(logprobs)))
+
+    def _routes(self, request: Request) -> np.ndarray:
+        config = self.backend.config
+        nothing = np.zeros((0, config.num_sparse_layers, config.num_experts_per_tok), self._route_type)
+        return np.concatenate([nothing, *request.output.routes])[: request.num_known - 1]
 
     def _stats(self, request: Request) -> Stats:
         output, now_s = request.output, time.perf_counter()

@@ -30,10 +30,11 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MoE(config) if layer.is_sparse else MLP(config.hidden_size, config.intermediate_size)
 
-    def forward(self, x_BTC: Tensor, geometry: Geometry) -> Tensor:
-        """Map float [B, T, C] to float [B, T, C]; geometry as in `Attention.forward`."""
+    def forward(self, x_BTC: Tensor, geometry: Geometry, routes_BTK: Tensor | None = None) -> Tensor:
+        """Map float [B, T, C] to float [B, T, C]; geometry as in `Attention.forward`, routes as in `Router.forward`."""
         x_BTC = x_BTC + self.self_attn(self.input_layernorm(x_BTC), geometry)
-        return x_BTC + self.mlp(self.post_attention_layernorm(x_BTC))
+        normed_BTC = self.post_attention_layernorm(x_BTC)
+        return x_BTC + (self.mlp(normed_BTC) if routes_BTK is None else self.mlp(normed_BTC, routes_BTK))
 
 
 class _Trunk(nn.Module):
@@ -71,19 +72,28 @@ class MiMo(nn.Module):
         assert isinstance(layers, nn.ModuleList)
         return layers
 
-    def forward(self, ids_BT: Tensor, layout: Layout | None = None) -> Tensor:
+    def forward(self, ids_BT: Tensor, layout: Layout | None = None, routes_BTLK: Tensor | None = None) -> Tensor:
         """Run the trunk.
 
         Args:
             ids_BT: int64 [B, T].
             layout: positions and masks of packed rows; None means one sequence a row.
+            routes_BTLK: int64 [B, T, sparse layers, K], the experts that an engine chose, which this pass replays; -1
+                for a token that chooses freely. Only the choice is taken over: weights are this model's own.
         Returns:
             float [B, T, C], the state before `model.norm`.
+        Source: Rollout Routing Replay (arXiv 2510.11370).
         """
         x_BTC = self.model.embed_tokens(ids_BT)
         geometry = self._geometry(ids_BT, layout)
+        if routes_BTLK is None:
+            for block in self.model.layers:
+                x_BTC = block(x_BTC, geometry)
+            return x_BTC
+        assert routes_BTLK.shape[2] == self.config.num_sparse_layers
+        routes = iter(routes_BTLK.unbind(2))
         for block in self.model.layers:
-            x_BTC = block(x_BTC, geometry)
+            x_BTC = block(x_BTC, geometry, next(routes) if isinstance(block.mlp, MoE) else None)
         return x_BTC
 
     def _geometry(self, ids_BT: Tensor, layout: Layout | None) -> Geometry:

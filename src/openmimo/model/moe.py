@@ -45,17 +45,22 @@ class Router(nn.Module):
         self.register_buffer("load_E", torch.zeros(config.n_routed_experts), persistent=False)
         self.balance_loss: Tensor | None = None
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
+    def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None) -> Tensor:
         """Mixing weights of every expert, zero for those not chosen.
 
         Args:
             x_BTC: normed activations, float [B, T, C].
+            routes_BTK: int64 [B, T, K], experts to replay instead of choosing; -1 for a token that chooses freely.
+                Their weights are this router's own, so that it learns.
         Returns:
             float32 [B, T, E].
         """
         with torch.autocast(x_BTC.device.type, enabled=False):
             scores_BTE = torch.sigmoid(F.linear(x_BTC.float(), self.weight.float()))
         chosen_BTE = self._choose(scores_BTE.detach())
+        if routes_BTK is not None:
+            replayed_BTE = torch.zeros_like(chosen_BTE).scatter(-1, routes_BTK.clamp_min(0), 1.0)
+            chosen_BTE = torch.where(routes_BTK[..., :1] < 0, chosen_BTE, replayed_BTE)
         gates_BTE = scores_BTE * chosen_BTE
         if self.config.norm_topk_prob:
             gates_BTE = gates_BTE / (gates_BTE.sum(-1, keepdim=True) + 1e-20)
@@ -100,9 +105,9 @@ class MoE(nn.Module):
         self.up_proj = nn.Parameter(torch.empty(num_experts, width, hidden))
         self.down_proj = nn.Parameter(torch.empty(num_experts, hidden, width))
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """Map float [B, T, C] to float [B, T, C]."""
-        gates_BTE = self.gate(x_BTC)
+    def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None) -> Tensor:
+        """Map float [B, T, C] to float [B, T, C]; routes as in `Router.forward`."""
+        gates_BTE = self.gate(x_BTC, routes_BTK)
         if self.gate_proj.shape[0] <= self.WIDE_LIMIT:
             return self.mix_wide(x_BTC, gates_BTE)
         return self.mix_by_expert(x_BTC, gates_BTE)
