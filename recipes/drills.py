@@ -11,11 +11,13 @@ from collections.abc import Callable
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from openmimo.chat import ChatFormat
 from openmimo.environments.base import Split
 from openmimo.environments.phrasing import split_of
 from openmimo.environments.text import TextEnvironment, TextTask, text_task
+from openmimo.tokenizer import Tokenizer as Vocabulary
 
-__all__ = ["DRILLS", "END", "PAD", "VOCAB_SIZE", "Drill", "spoil", "text_files"]
+__all__ = ["DRILLS", "END", "PAD", "VOCAB_SIZE", "Drill", "chat_format", "spoil", "text_files"]
 
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PAD, START, END = 256, 257, 258
@@ -86,16 +88,25 @@ def spoil(rng: random.Random, answer: str) -> str:
     return answer[:place] + rng.choice(kind.replace(answer[place], "")) + answer[place + 1 :]
 
 
+def chat_format() -> ChatFormat:
+    """How prompts are written."""
+    return ChatFormat(Vocabulary(_tokenizer()), TEMPLATE)
+
+
 def text_files() -> dict[str, str]:
     """The files that make a checkpoint of weights: tokenizer, template, and how a reply ends."""
+    settings = {"chat_template": TEMPLATE, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    return {
+        "tokenizer.json": _tokenizer().to_str(),
+        "tokenizer_config.json": json.dumps(settings, indent=1),
+        "generation_config.json": json.dumps({"eos_token_id": [END], "temperature": 1.0}, indent=1),
+    }
+
+
+def _tokenizer() -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in CONTROL_TOKENS])
-    settings = {"chat_template": TEMPLATE, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    return {
-        "tokenizer.json": backend.to_str(),
-        "tokenizer_config.json": json.dumps(settings, indent=1),
-        "generation_config.json": json.dumps({"eos_token_id": [END], "temperature": 1.0}, indent=1),
-    }
+    return backend

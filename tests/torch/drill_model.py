@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import drills
 import torch
 
 from openmimo.checkpoint import save_checkpoint
 from openmimo.config import parse_config
 from openmimo.model.model import MiMo, new_model, published_tensors
-from recipes import drills
 
 TINY: dict[str, Any] = {
     "architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash", "torch_dtype": "float32",

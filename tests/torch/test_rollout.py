@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import drills
 import pytest
 import torch
 
@@ -12,7 +13,6 @@ from openmimo.environments.text import text_task
 from openmimo.errors import TrainingError
 from openmimo.tokenizer import Tokenizer
 from openmimo.train.rollout import Rollout, continuation, roll_out
-from recipes import drills
 from tests.torch.drill_model import save, tiny_model
 
 PARAMS = SamplingParams(max_new_tokens=6, seed=3)

@@ -18,7 +18,7 @@ class TrainRequest:
     """What the command line asks for; None where it says nothing.
 
     Attributes:
-        stage: "pretrain", "sft" or "report".
+        stage: "pretrain", "sft", "rl" or "report".
         target: a recipe, a checkpoint folder or a run folder.
         data: JSONL file.
         out: folder of the run.
@@ -64,8 +64,8 @@ def run_command(request: TrainRequest) -> dict[str, Any] | None:
             checkpoint = load_stage(request.target, request.stage)(run)
         if not is_first:
             return None
-        report = write_report(run.folder)
-        return {**summarise(run.folder), **extra, "checkpoint": str(checkpoint), "report": str(report)}
+        report = write_report(checkpoint.parent)  # a stage of several trainings ends with the last one's
+        return {**summarise(checkpoint.parent), **extra, "checkpoint": str(checkpoint), "report": str(report)}
 
 
 def _check(request: TrainRequest) -> None:

@@ -3,7 +3,7 @@
 Everything is drawn from (seed, step), so a resumed run sees the very batches it would have seen.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from openmimo.chat import ChatFormat, Message
 from openmimo.model.attention import Layout
 from openmimo.model.mtp import shift_left
 
-__all__ = ["BatchSource", "Branch", "PackedBatch", "Tree", "encode_reply", "fill_rows", "pack", "pack_documents"]
+__all__ = ["Branch", "PackedBatch", "Tree", "encode_reply", "fill_rows", "pack", "pack_documents"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class PackedBatch:
     def num_tokens(self) -> int:
         """Real tokens, padding not counted."""
         return int((self.layout.documents_BT >= 0).sum())
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there is anything to learn."""
+        return bool((self.weights_BT > 0).any())
 
     def to(self, device: torch.device) -> "PackedBatch":
         """The same batch on another device."""
@@ -211,7 +216,3 @@ def encode_reply(
             weights += [context_weight] * (len(prompt) - len(weights))
             weights += [1.0] * (len(ids) - len(weights))
     return ids, weights
-
-
-BatchSource = Callable[[int], PackedBatch]
-"""Maps a step number to that step's batch; the same number always gives the same batch."""

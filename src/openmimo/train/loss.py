@@ -1,6 +1,8 @@
 """The training loss: weighted cross-entropy of the trunk and of its MTP heads."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from openmimo.model.moe import Router
 from openmimo.train.data import PackedBatch
 from openmimo.train.schedule import Piecewise, Scheduled, value_at
 
-__all__ = ["LossWeights", "Losses", "compute_losses"]
+__all__ = ["HeadLosses", "LossWeights", "Losses", "balance_loss", "compute_losses", "head_losses"]
 
 
 MTP_WEIGHT = Piecewise(((0.0, 0.3), (0.8, 0.1)))
@@ -42,6 +44,7 @@ class Losses:
         trunk: mean cross-entropy over full-weight targets, nats.
         accuracy: share of full-weight targets that are the trunk's first choice.
         agreement_K: for each MTP head, the share of full-weight targets that are its first choice.
+        figures: what else to log.
     """
 
     total: Tensor
@@ -49,6 +52,22 @@ class Losses:
     accuracy: float
     mtp_K: tuple[float, ...]
     agreement_K: tuple[float, ...]
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HeadLosses:
+    """Cross-entropy of the MTP heads.
+
+    Attributes:
+        mean: over the heads, with gradient.
+        mtp_K: of each head over full-weight targets, nats.
+        agreement_K: as in `Losses`.
+    """
+
+    mean: Tensor
+    mtp_K: tuple[float, ...] = ()
+    agreement_K: tuple[float, ...] = ()
 
 
 def compute_losses(model: MiMo, batch: PackedBatch, weights: LossWeights, progress: float = 0.0) -> Losses:
@@ -70,16 +89,31 @@ def compute_losses(model: MiMo, batch: PackedBatch, weights: LossWeights, progre
     if weights.trunk:
         loss, trunk, accuracy = _cross_entropy(model.logits, hidden_BTC, *batch.targets(1))
         total = total + weights.trunk * loss
-        total = total + weights.balance * _balance(model)
-    mtp, agreement = [], []
-    mtp_weight = value_at(weights.mtp, progress)
-    if mtp_weight:
-        for k, state_BTC in enumerate(model.mtp_states(hidden_BTC, batch.ids_BT, batch.layout)):
-            loss, plain, share = _cross_entropy(model.lm_head, state_BTC, *batch.targets(2 + k))
-            total = total + mtp_weight / len(model.heads) * loss
-            mtp.append(plain)
-            agreement.append(share)
-    return Losses(total, trunk, accuracy, tuple(mtp), tuple(agreement))
+        total = total + weights.balance * balance_loss(model)
+    heads = HeadLosses(total)
+    if mtp_weight := value_at(weights.mtp, progress):
+        heads = head_losses(model, hidden_BTC, batch)
+        total = total + mtp_weight * heads.mean
+    return Losses(total, trunk, accuracy, heads.mtp_K, heads.agreement_K)
+
+
+def head_losses(model: MiMo, hidden_BTC: Tensor, batch: PackedBatch) -> HeadLosses:
+    """Run the MTP heads over states of the trunk.
+
+    Args:
+        model: at least one head.
+        hidden_BTC: what its `forward` returned.
+        batch: packed tokens with target weights.
+    Returns:
+        the losses. Detached states leave the trunk as it is, but not the embedding and output head that both share.
+    """
+    total, mtp, agreement = hidden_BTC.new_zeros(()), [], []
+    for k, state_BTC in enumerate(model.mtp_states(hidden_BTC, batch.ids_BT, batch.layout)):
+        loss, plain, share = _cross_entropy(model.lm_head, state_BTC, *batch.targets(2 + k))
+        total = total + loss / len(model.heads)
+        mtp.append(plain)
+        agreement.append(share)
+    return HeadLosses(total, tuple(mtp), tuple(agreement))
 
 
 def _cross_entropy(head, states_BTC: Tensor, ids_BT: Tensor, weights_BT: Tensor) -> tuple[Tensor, float, float]:
@@ -94,7 +128,8 @@ def _cross_entropy(head, states_BTC: Tensor, ids_BT: Tensor, weights_BT: Tensor)
     return (losses_R * weights_R).sum() / weights_R.sum().clamp_min(1), plain.item(), share.item()
 
 
-def _balance(model: MiMo) -> Tensor:
+def balance_loss(model: MiMo) -> Tensor:
+    """Mean over the routers of the auxiliary loss of the last training pass, unweighted; 0 without routers."""
     losses = [module.balance_loss for module in model.modules() if isinstance(module, Router)]
     found = [loss for loss in losses if loss is not None]
     return torch.stack(found).mean() if found else torch.zeros(())

@@ -1,7 +1,7 @@
 """Recipes: Python files of the user's own that say what a training run is.
 
-A recipe defines `pretrain(run)`, `sft(run)` or both. Each gets a `Run`, trains in `run.folder`, and returns the folder
-of the resulting checkpoint, usually what `train` returned.
+A recipe defines some of `pretrain(run)`, `sft(run)` and `rl(run)`. Each gets a `Run`, trains in `run.folder`, and
+returns the folder of the resulting checkpoint, usually what `train` returned.
 """
 
 import importlib.util
@@ -17,8 +17,8 @@ from openmimo.train.trainer import TrainConfig
 
 __all__ = ["Run", "Stage", "load_stage"]
 
-Stage = Literal["pretrain", "sft"]
-STAGES: tuple[Stage, ...] = ("pretrain", "sft")
+Stage = Literal["pretrain", "sft", "rl"]
+STAGES: tuple[Stage, ...] = ("pretrain", "sft", "rl")
 
 
 @dataclass(frozen=True)
@@ -42,32 +42,35 @@ class Run:
         """Run folder of this stage."""
         return self.out / self.stage
 
-    def config(self, steps: int, **settings: Any) -> TrainConfig:
+    def config(self, steps: int, part: str = "", **settings: Any) -> TrainConfig:
         """Settings of this stage.
 
         Args:
             steps: the recipe's own number; one that was asked for goes before it.
+            part: name of one of several trainings of the stage, such as a teacher's; each has a folder of its own.
             settings: further fields of `TrainConfig`.
         Returns:
             the settings, with folder, steps and allow_changes filled in.
         """
         chosen = self.steps if self.steps is not None else steps
-        return TrainConfig(str(self.folder), steps=chosen, allow_changes=self.allow_changes, **settings)
+        return TrainConfig(str(self.folder / part), steps=chosen, allow_changes=self.allow_changes, **settings)
 
-    def result_of(self, stage: Stage) -> Path:
+    def result_of(self, stage: Stage, part: str = "") -> Path:
         """The last checkpoint of another stage.
 
         Args:
             stage: which.
+            part: as for `config`.
         Returns:
             its folder.
         Raises:
             ConfigError: it has not been run, or all it left is damaged.
         """
-        snapshot, damage = find_snapshot(self.out / stage)
+        folder = self.out / stage / part
+        snapshot, damage = find_snapshot(folder)
         if snapshot is None:
             reason = "; ".join(damage) or "it holds no snapshot"
-            raise ConfigError(f"{self.stage} goes on from {self.out / stage}, but {reason}: run {stage} first")
+            raise ConfigError(f"{self.stage} goes on from {folder}, but {reason}: run {stage} first")
         return snapshot
 
 

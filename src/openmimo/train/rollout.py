@@ -4,6 +4,7 @@ What the model reads is never rendered twice: a reply stays the tokens that were
 writes after it is appended. So the log-probabilities are those of the very sequence that is trained on.
 """
 
+import queue
 import threading
 import zlib
 from collections.abc import Sequence
@@ -90,10 +91,15 @@ def roll_out(
 
 
 class Attempt:
-    """One episode on its way; `RolloutPool.start` makes it."""
+    """One episode on its way; `RolloutPool.start` makes it.
+
+    Attributes:
+        busy_s: how long the engine has worked on its replies.
+    """
 
     def __init__(self, engine: Engine):
         self.future: Future[Rollout | None] | None = None
+        self.busy_s = 0.0
         self._engine = engine
         self._handle: Handle | None = None
         self._is_cancelled = False
@@ -136,6 +142,7 @@ class Attempt:
                 return None
             self._handle = self._engine.submit(ids, params)
         completion = self._handle.result()
+        self.busy_s += completion.stats.prefill_s + completion.stats.decode_s
         return None if self._is_cancelled else completion
 
 
@@ -147,6 +154,8 @@ class RolloutPool:
         params: how to sample.
         max_replies: most replies in an episode.
         concurrency: most episodes that are open at once.
+    Attributes:
+        attempts: all that were started.
     Raises:
         RequestError: the engine's checkpoint has no chat format.
     """
@@ -163,7 +172,8 @@ class RolloutPool:
         self._engine, self._chat, self._max_replies = engine, engine.chat, max_replies
         self._params = replace(params, logprobs=max(1, params.logprobs))
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openmimo-rollout")
-        self._attempts: list[Attempt] = []
+        self._finished: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+        self.attempts: list[Attempt] = []
 
     def start(self, environment: Environment, task: Task, sample: int) -> Attempt:
         """Begin an attempt.
@@ -179,18 +189,26 @@ class RolloutPool:
         attempt = Attempt(self._engine)
         play = _Play(environment, task, self._chat, replace(self._params, seed=seed), self._max_replies)
         attempt.future = self._pool.submit(play.run, attempt)
-        self._attempts.append(attempt)
+        attempt.future.add_done_callback(lambda _: self._finished.put(attempt))
+        self.attempts.append(attempt)
         return attempt
+
+    def next_finished(self) -> Attempt:
+        """Wait for the attempt that ends next; each one is given out once."""
+        return self._finished.get()
+
+    def close(self) -> None:
+        """Give up what still runs, and wait for the threads."""
+        for attempt in self.attempts:
+            if not attempt.is_done:
+                attempt.cancel()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> "RolloutPool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        """Give up what still runs, and wait for the threads."""
-        for attempt in self._attempts:
-            if not attempt.is_done:
-                attempt.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.close()
 
 
 @dataclass

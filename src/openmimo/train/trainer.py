@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,6 @@ import torch.distributed as dist
 from openmimo.errors import StorageError, TrainingError
 from openmimo.model.model import MiMo
 from openmimo.model.moe import Router, balance_bias
-from openmimo.train.data import BatchSource, PackedBatch
 from openmimo.train.health import LoadWatch, expert_shares, num_zeros
 from openmimo.train.lock import hold_folder
 from openmimo.train.log import RunLog
@@ -30,10 +29,36 @@ from openmimo.train.report import write_report
 from openmimo.train.schedule import Piecewise, Scheduled, value_at
 from openmimo.train.snapshot import find_snapshot, load_snapshot, remove_drafts, save_snapshot
 
-__all__ = ["Evaluate", "TrainConfig", "train"]
+__all__ = ["ComputeLosses", "EndOfRun", "Evaluate", "StepBatch", "TrainConfig", "train"]
 
 Evaluate = Callable[[MiMo, int], dict[str, Any]]
 """Scores a model after a number of steps: numbers, or tables and lists of numbers, by name."""
+
+
+class EndOfRun(Exception):
+    """Raised by a source of batches: the run is over before its last step, for the reason that it carries."""
+
+
+class StepBatch(Protocol):
+    """What one optimiser step learns from; `PackedBatch` is one."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Real tokens, padding not counted."""
+        ...
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there is anything to learn."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        ...
+
+
+ComputeLosses = Callable[[MiMo, Any, LossWeights, float], Losses]
+"""Maps a model, the source's kind of batch, weights, and the share of the run done to the losses of a step."""
 
 BALANCE_SPEED = Piecewise(((0.0, 1e-3), (0.96, 1e-5)))
 
@@ -70,20 +95,23 @@ class TrainConfig:
 def train(
     model: MiMo,
     config: TrainConfig,
-    source: BatchSource,
+    source: Callable[[int], StepBatch],
     files: dict[str, str],
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
+    losses: ComputeLosses = compute_losses,
 ) -> Path:
     """Train, or resume training, and return the final snapshot.
 
     Args:
         model: with its initial weights; on resume they are replaced.
         config: the run.
-        source: batch of a step; under torchrun each process takes the batch of step * world_size + rank.
+        source: batch of a step; under torchrun each process takes the batch of step * world_size + rank. It may
+            raise `EndOfRun`.
         files: text files that make a snapshot a complete checkpoint folder, name to content.
         evaluate: called on the first process every `evaluate_every` steps; its result is logged.
         evaluate_every: 0 for never.
+        losses: of a batch; a total without gradient was followed already.
     Returns:
         folder of the last snapshot, a checkpoint in the published layout.
     Raises:
@@ -100,7 +128,7 @@ def train(
             folder.mkdir(parents=True, exist_ok=True)
             left_by = stack.enter_context(hold_folder(folder))
             remove_drafts(folder)
-        run = _Run(model, config, source, files)
+        run = _Run(model, config, source, files, losses)
         log = None
         if run.rank == 0:
             log = stack.enter_context(RunLog(folder, config.steps, run.step))
@@ -123,8 +151,15 @@ EXPERTS_EVERY = 10
 
 
 class _Run:
-    def __init__(self, model: MiMo, config: TrainConfig, source: BatchSource, files: dict[str, str]):
-        self.config, self.source, self.files = config, source, files
+    def __init__(
+        self,
+        model: MiMo,
+        config: TrainConfig,
+        source: Callable[[int], StepBatch],
+        files: dict[str, str],
+        losses: ComputeLosses,
+    ):
+        self.config, self.source, self.files, self.losses = config, source, files, losses
         self.folder = Path(config.folder)
         self.device = training_device()
         self.rank, self.world = rank_and_world()
@@ -142,7 +177,14 @@ class _Run:
         saved = self.step if self.step else None
         with _stop_signals() as stopped:
             while self.step < self.config.steps and not self.stop_asked:
-                record, notes = self._train_step(bool(stopped))
+                started = time.monotonic()
+                try:
+                    batch = self.source(self.step * self.world + self.rank)
+                except EndOfRun as end:
+                    if log:
+                        log.note(step=self.step - 1, note=str(end))
+                    break
+                record, notes = self._train_step(batch.to(self.device), started, bool(stopped))
                 self.step += 1
                 self.stop_asked |= bool(stopped) and self.world == 1
                 if log:
@@ -206,11 +248,11 @@ class _Run:
             "steps, or go on with a lower learning rate and changes allowed"
         )
 
-    def _train_step(self, is_stopped: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _train_step(
+        self, batch: StepBatch, started: float, is_stopped: bool
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """One optimiser step: the record to log, and notes for people."""
-        started = time.monotonic()
         config, progress = self.config, self.step / self.config.steps
-        batch = self.source(self.step * self.world + self.rank).to(self.device)
         losses = self._backward(batch, progress)
         is_usable = self._exchange(losses, batch, is_stopped)
         zeros = num_zeros(self.model)
@@ -240,19 +282,19 @@ class _Run:
             record["experts"] = shares
         return record, notes
 
-    def _backward(self, batch: PackedBatch, progress: float) -> Losses:
+    def _backward(self, batch: StepBatch, progress: float) -> Losses:
         autocast = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         with autocast:
-            losses = compute_losses(self.model, batch, self.config.weights, progress)
+            losses = self.losses(self.model, batch, self.config.weights, progress)
         if losses.total.requires_grad:
             losses.total.backward()
         return losses
 
-    def _exchange(self, losses: Losses, batch: PackedBatch, is_stopped: bool) -> bool:
+    def _exchange(self, losses: Losses, batch: StepBatch, is_stopped: bool) -> bool:
         """Average gradients over processes, agree on whether the step can be used and whether to stop."""
-        is_bad = not math.isfinite(losses.total.item()) or not bool((batch.weights_BT > 0).any())
+        is_bad = not math.isfinite(losses.total.item()) or not batch.has_targets
         votes = torch.tensor([float(is_bad), float(is_stopped)], device=self.device)
         if self.world > 1:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -285,6 +327,7 @@ def _loss_record(losses: Losses) -> dict[str, Any]:
         "accuracy": losses.accuracy,
         **{f"mtp{k}": value for k, value in enumerate(losses.mtp_K)},
         **{f"agree{k}": value for k, value in enumerate(losses.agreement_K)},
+        **losses.figures,
     }
 
 

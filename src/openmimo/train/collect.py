@@ -1,0 +1,158 @@
+"""Collecting a batch: groups are rolled out until enough of them say which samples are better.
+
+Groups are taken in the order in which they were started, never in the one in which they end, so that long answers are
+not selected against. The batch is therefore the same whatever the machine's speed, and only the waste depends on it.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Protocol
+
+from openmimo.environments import Environment, Task
+from openmimo.train.credit import has_signal
+from openmimo.train.rollout import Attempt, Rollout
+
+__all__ = ["Collected", "Draw", "Group", "Pool", "collect"]
+
+SOLVED = 1.0 - 1e-9
+PRIOR = 8
+"""Groups that the expected share of groups with a signal counts for beside those seen in this step."""
+
+
+class Pool(Protocol):
+    """What plays episodes: `RolloutPool`."""
+
+    attempts: list[Attempt]
+
+    def start(self, environment: Environment, task: Task, sample: int) -> Attempt:
+        """Begin an attempt."""
+        ...
+
+    def next_finished(self) -> Attempt:
+        """Wait for the attempt that ends next."""
+        ...
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A task to roll out.
+
+    Attributes:
+        environment: that it belongs to.
+        task: the problem.
+        key: what draws the same task again.
+        is_easy: it comes from the pool of solved ones.
+    """
+
+    environment: Environment
+    task: Task
+    key: tuple[int, int]
+    is_easy: bool = False
+
+
+@dataclass
+class Group:
+    """The samples of one task."""
+
+    draw: Draw
+    attempts: list[Attempt]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all samples have ended."""
+        return all(attempt.is_done for attempt in self.attempts)
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """The samples of a group that is done; raises what one of them raised."""
+        return [attempt.result() for attempt in self.attempts]
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether the rewards of a group that is done differ."""
+        return has_signal([rollout.reward for rollout in self.rollouts])
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether every sample of a group that is done has full reward."""
+        return all(rollout.reward >= SOLVED for rollout in self.rollouts)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A batch.
+
+    Attributes:
+        groups: those with a signal, in the order of their start.
+        settled: all groups up to the last of these.
+        num_started: samples that were started, those given up included.
+        rollout_s: seconds that it took.
+    """
+
+    groups: list[Group]
+    settled: list[Group]
+    num_started: int
+    rollout_s: float
+
+    @property
+    def valid(self) -> float:
+        """Share of the settled groups that have a signal."""
+        return len(self.groups) / max(len(self.settled), 1)
+
+    @property
+    def wasted(self) -> float:
+        """Share of the started samples that came after the last group of the batch."""
+        return 1.0 - sum(len(group.attempts) for group in self.settled) / max(self.num_started, 1)
+
+
+def collect(pool: Pool, draws: Iterator[Draw], wanted: int, samples: int, likely: float, most: int) -> Collected:
+    """Roll out groups until `wanted` of them have a signal.
+
+    A group is started only if those with a signal and those expected among the running ones fall short.
+
+    Args:
+        pool: plays the episodes; what it still plays in the end is for the caller to give up.
+        draws: without end.
+        wanted: groups of the batch.
+        samples: of each group.
+        likely: share of groups that are expected to have a signal, as far as this step has not shown.
+        most: groups after which the batch is left smaller.
+    Returns:
+        the batch.
+    Raises:
+        OpenMiMoError: an episode failed.
+    Source: continuous rollout and first-in-first-out early termination of MiMo-7B.
+    """
+    started_s = time.perf_counter()
+    groups: list[Group] = []
+    signals: dict[int, bool] = {}
+    owners: dict[Attempt, int] = {}
+    while True:
+        rate = (sum(signals.values()) + max(likely, 0.05) * PRIOR) / (len(signals) + PRIOR)
+        missing = wanted - sum(signals.values()) - rate * (len(groups) - len(signals))
+        for number in range(len(groups), min(most, len(groups) + max(0, math.ceil(missing / rate - 1e-9)))):
+            draw = next(draws)
+            group = Group(draw, [pool.start(draw.environment, draw.task, number * samples + n) for n in range(samples)])
+            owners.update(dict.fromkeys(group.attempts, number))
+            groups.append(group)
+        settled = _settled(groups, signals, wanted)
+        if settled is not None:
+            break
+        number = owners[pool.next_finished()]
+        if number not in signals and groups[number].is_done:
+            signals[number] = groups[number].has_signal
+    chosen = [group for number, group in enumerate(settled) if signals[number]]
+    return Collected(chosen, settled, len(groups) * samples, time.perf_counter() - started_s)
+
+
+def _settled(groups: list[Group], signals: dict[int, bool], wanted: int) -> list[Group] | None:
+    """The groups up to the one that fills the batch, once all of them are done; all, if no more are to be had."""
+    count = 0
+    for number in takewhile(signals.__contains__, range(len(groups))):
+        count += signals[number]
+        if count == wanted:
+            return groups[: number + 1]
+    return groups if groups and len(signals) == len(groups) else None

@@ -1,0 +1,361 @@
+"""Reinforcement learning: on-policy GRPO with rollouts on the native engine.
+
+A step hands the weights to the engine in memory, rolls out groups of samples until enough groups have a signal, and
+updates the model once on them (or a few times, with a clipped ratio). All that a resumed run has to remember stands in
+metrics.jsonl: which tasks are solved, how likely a group has a signal, how good the model was.
+"""
+
+import copy
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openmimo.checkpoint import save_checkpoint
+from openmimo.engine import Engine, SamplingParams
+from openmimo.environments import Environment
+from openmimo.errors import ConfigError
+from openmimo.loading import Weights, load
+from openmimo.model.model import MiMo, published_tensors
+from openmimo.train.collect import Collected, Draw, collect
+from openmimo.train.credit import clipped_weights, group_advantages, group_scales, truncated_weights
+from openmimo.train.log import METRICS, read_metrics
+from openmimo.train.loss import Losses, LossWeights
+from openmimo.train.policy import Part, PolicyStep, TokenWeights, pack_rollouts, policy_losses, split_groups
+from openmimo.train.processes import rank_and_world, training_device
+from openmimo.train.rollout import Rollout, RolloutPool, roll_out
+from openmimo.train.trainer import EndOfRun, TrainConfig, train
+
+__all__ = ["RLConfig", "make_step", "open_engine", "train_rl"]
+
+EASY_TASKS = 4096
+"""Solved tasks that are remembered, the latest ones."""
+
+
+@dataclass(frozen=True)
+class RLConfig:
+    """Settings of reinforcement learning, beside those of every training run.
+
+    Attributes:
+        groups: tasks with a signal that make a batch.
+        samples: rollouts of each task.
+        max_new_tokens: longest reply.
+        max_replies: most replies in an episode.
+        updates: optimiser steps that share out one batch; 1 is fully on-policy, without ratio and clip.
+        clip: lower and upper bound of the ratio's distance from 1, if there are several updates.
+        easy_share: share of the draws that come from the solved tasks, once there are some.
+        kl_weight: weight of the KL divergence to the model at the start.
+        max_kl: nats a token from the start at which the run ends; a teacher farther off is hard to learn from.
+        max_fall: how much greedy accuracy may lie below its best before the run ends.
+        eval_tasks: held-out tasks of each environment that are scored.
+        most: groups that are started for a batch at most, as a multiple of `groups`.
+        weights: number format of the engine.
+        slots: rollouts that the engine runs at once.
+        part_tokens: most tokens, padding counted, that go through the model at once.
+        seed: of tasks and samples.
+    Source: GRPO of MiMo-7B in its on-policy form; no KL term, no format reward; 10% of draws from solved tasks.
+    """
+
+    groups: int = 32
+    samples: int = 8
+    max_new_tokens: int = 64
+    max_replies: int = 4
+    updates: int = 1
+    clip: tuple[float, float] = (0.2, 0.28)
+    easy_share: float = 0.1
+    kl_weight: float = 0.0
+    max_kl: float = 0.2
+    max_fall: float = 0.05
+    eval_tasks: int = 200
+    most: int = 4
+    weights: Weights = "f32"
+    slots: int = 64
+    part_tokens: int = 16384
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ConfigError(
+                f"samples={self.samples} must be at least 2: a sample is judged beside others of its task"
+            )
+        if self.updates < 1 or self.groups % self.updates:
+            raise ConfigError(f"updates={self.updates} must divide groups={self.groups}, which they share out")
+
+
+def train_rl(
+    model: MiMo,
+    config: TrainConfig,
+    rl: RLConfig,
+    domains: Mapping[str, Environment],
+    files: dict[str, str],
+    evaluate_every: int = 0,
+    watched: Sequence[Environment] = (),
+) -> Path:
+    """Train, or resume training, and return the final snapshot.
+
+    Args:
+        model: the start, usually from SFT.
+        config: the run; its weights of MTP heads and balance count, and the trunk learns from rewards alone.
+        rl: how to roll out and what to learn from it.
+        domains: tasks are drawn from all in equal shares; by name.
+        files: text files that make a snapshot a complete checkpoint, with a tokenizer and a chat template.
+        evaluate_every: steps between two scorings on held-out tasks; 0 for never.
+        watched: further environments that are scored, to see what is forgotten.
+    Returns:
+        folder of the last snapshot.
+    Raises:
+        ConfigError: settings do not fit together, or there is no tokenizer.
+        TrainingError: as `train`.
+        SystemExit: as `train`.
+    """
+    if rank_and_world()[1] > 1:
+        raise ConfigError("train rl runs in one process: start it without torchrun")
+    if not domains:
+        raise ConfigError("train rl needs at least one environment to draw tasks from")
+    config = replace(config, data=f"{rl!r} on {', '.join(domains)}")
+    start = copy.deepcopy(model).eval().requires_grad_(False).to(training_device())
+    with open_engine(model, files, rl.weights, rl.slots) as engine:
+        learner = _Learner(model, start, engine, Path(config.folder), rl, domains, watched)
+        return train(model, config, learner.batch, files, learner.evaluate, evaluate_every, learner.losses)
+
+
+def open_engine(model: MiMo, files: Mapping[str, str], weights: Weights = "f32", slots: int = 64) -> Engine:
+    """An engine for a model that is in training; `Engine.update` gives it new weights.
+
+    Args:
+        model: its shape and first weights.
+        files: tokenizer and chat template, as for a snapshot.
+        weights: number format of the engine.
+        slots: rollouts that it runs at once.
+    Returns:
+        the engine, with as many threads as torch has.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "model"
+        save_checkpoint(checkpoint, dict(model.config.published), published_tensors(model), dict(files))
+        return load(checkpoint, weights, threads=torch.get_num_threads(), num_slots=slots)
+
+
+def make_step(groups: Sequence[Sequence[Rollout]], pad_id: int, part_tokens: int) -> PolicyStep:
+    """Judge the samples of each group by one another.
+
+    Args:
+        groups: samples of one task each.
+        pad_id: token that fills gaps.
+        part_tokens: most tokens that go through the model at once.
+    Returns:
+        the step: group-relative advantages, mean over groups of the mean over a group's tokens.
+    """
+    scales = group_scales([sum(rollout.num_own for rollout in group) for group in groups])
+    parts = []
+    for numbers in split_groups(groups, part_tokens):
+        members = [groups[number] for number in numbers]
+        batch = pack_rollouts(members, pad_id)
+        advantages_N = [a for group in members for a in group_advantages([rollout.reward for rollout in group])]
+        scales_N = [scales[number] for number in numbers for _ in groups[number]]
+        advantages_R, scales_R = (torch.tensor(values)[batch.sequences_R] for values in (advantages_N, scales_N))
+        parts.append(Part(batch, advantages_R, scales_R))
+    return PolicyStep(tuple(parts))
+
+
+class _Learner:
+    """Gives the trainer its batches: rolls out with the model as it is, and judges."""
+
+    def __init__(
+        self,
+        model: MiMo,
+        start: MiMo,
+        engine: Engine,
+        folder: Path,
+        rl: RLConfig,
+        domains: Mapping[str, Environment],
+        watched: Sequence[Environment],
+    ):
+        self.model, self.start, self.engine, self.folder, self.rl = model, start, engine, folder, rl
+        self.domains = list(domains.values())
+        self.watched = [environment for environment in watched if environment not in self.domains]
+        self.memory: _Memory | None = None
+        self.waiting: list[list[list[Rollout]]] = []
+        self.figures: dict[str, Any] = {}
+        self.engine_is_current = False
+        self.params = SamplingParams(max_new_tokens=rl.max_new_tokens)
+
+    def batch(self, step: int) -> PolicyStep:
+        if self.memory is None:
+            self.memory = _Memory.from_run(self.folder, self.rl, [environment.name for environment in self.domains])
+            if step == 0:
+                self.figures = {f"start_{name}": values for name, values in self._score().items()}
+                self.memory.saw_scores(self.figures["start_greedy"])
+        if self.memory.reason:
+            raise EndOfRun(self.memory.reason)
+        if not self.waiting:
+            self._roll_out(step, self.memory)
+        self.engine_is_current = False
+        return make_step(self.waiting.pop(0), self._pad_id, self.rl.part_tokens)
+
+    def losses(self, model: MiMo, step: PolicyStep, weights: LossWeights, progress: float) -> Losses:
+        weigh: TokenWeights | None = None
+        if self.rl.updates > 1:
+            weigh = _clip(self.rl.clip)
+        elif self.rl.weights != "f32":
+            weigh = _truncate
+        losses = policy_losses(model, step, weights, progress, weigh, self.start, self.rl.kl_weight)
+        assert self.memory is not None
+        self.memory.saw_kl(losses.figures.get("kl", 0.0))
+        figures, self.figures = {**self.figures, **losses.figures}, {}
+        return replace(losses, figures=figures)
+
+    def evaluate(self, _: MiMo, __: int) -> dict[str, Any]:
+        scores = self._score()
+        assert self.memory is not None
+        self.memory.saw_scores(scores["greedy"])
+        return scores
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self.model.config.published.get("pad_token_id") or 0)
+
+    def _hand_over(self) -> None:
+        if not self.engine_is_current:
+            self.engine.update(published_tensors(self.model))
+            self.engine_is_current = True
+
+    def _roll_out(self, step: int, memory: "_Memory") -> None:
+        rl = self.rl
+        self._hand_over()
+        pool = RolloutPool(self.engine, replace(self.params, seed=hash_seed(rl.seed, step)), rl.max_replies)
+        try:
+            draws = self._draws(step, memory)
+            collected = collect(pool, draws, rl.groups, rl.samples, memory.likely, rl.most * rl.groups)
+        finally:
+            pool.close()
+        self.figures |= _figures(collected, sum(attempt.busy_s for attempt in pool.attempts) / rl.slots)
+        self.figures |= memory.saw_groups(collected)
+        groups = [group.rollouts for group in collected.groups]
+        size = max(1, rl.groups // rl.updates)
+        self.waiting = [groups[first : first + size] for first in range(0, len(groups), size)] or [[]]
+
+    def _draws(self, step: int, memory: "_Memory") -> Iterator[Draw]:
+        """Tasks of a step, without end: the same for the same step, memory and seed."""
+        rng = random.Random(f"{self.rl.seed}:{step}")
+        easy = list(memory.easy)
+        while True:
+            is_easy = bool(easy) and rng.random() < self.rl.easy_share
+            key = rng.choice(easy) if is_easy else (rng.randrange(len(self.domains)), rng.getrandbits(31))
+            environment = self.domains[key[0]]
+            yield Draw(environment, next(environment.tasks("train", key[1], 1)), key, is_easy)
+
+    def _score(self) -> dict[str, dict[str, float]]:
+        """Percent of the reward on held-out tasks, greedy and sampled, by environment."""
+        self._hand_over()
+        environments, count = [*self.domains, *self.watched], self.rl.eval_tasks
+        tasks = [(e, task) for e in environments for task in e.tasks("eval", self.rl.seed, count)]
+        scores: dict[str, dict[str, float]] = {}
+        for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):
+            params = replace(self.params, temperature=temperature, seed=self.rl.seed)
+            rewards: dict[str, float] = {}
+            for (rollout,) in roll_out(self.engine, tasks, 1, params, self.rl.max_replies):
+                rewards[rollout.domain] = rewards.get(rollout.domain, 0.0) + rollout.reward
+            scores[name] = {domain: 100 * total / count for domain, total in rewards.items()}
+        return scores
+
+
+class _Memory:
+    """What a step needs to know of the steps before; read back from metrics.jsonl when a run is resumed.
+
+    Attributes:
+        easy: keys of solved tasks, in the order in which they were solved.
+        likely: share of groups that had a signal, over the last steps.
+        reason: why the run is to end, if it is.
+    """
+
+    def __init__(self, rl: RLConfig, domains: Sequence[str]):
+        self.rl, self.domains = rl, domains
+        self.easy: dict[tuple[int, int], None] = {}
+        self.likely = 0.5
+        self.reason = ""
+        self._best = 0.0
+
+    @classmethod
+    def from_run(cls, folder: Path, rl: RLConfig, domains: Sequence[str]) -> "_Memory":
+        """Go through what an interrupted run has logged; the trainer has cut off what will be done again."""
+        memory = cls(rl, domains)
+        path = folder / METRICS
+        for record in read_metrics(path) if path.exists() else ():
+            memory._update_easy(record.get("solved", ()), record.get("unsolved", ()))
+            memory._update_likely(record.get("valid"))
+            memory.saw_kl(record.get("kl") or 0.0)
+            for name in ("start_greedy", "greedy"):
+                if name in record:
+                    memory.saw_scores(record[name])
+        return memory
+
+    def saw_groups(self, collected: Collected) -> dict[str, Any]:
+        """Take in a batch; returns what has to be logged for `from_run`."""
+        settled = collected.settled
+        solved = [group.draw.key for group in settled if group.is_solved and not group.draw.is_easy]
+        unsolved = [group.draw.key for group in settled if group.draw.is_easy and not group.is_solved]
+        self._update_easy(solved, unsolved)
+        self._update_likely(collected.valid)
+        return {"valid": collected.valid, "solved": solved, "unsolved": unsolved}
+
+    def saw_kl(self, kl: float) -> None:
+        """Take in the distance from the start."""
+        if kl > self.rl.max_kl:
+            self.reason = f"KL to the start is {kl:.3g} nats a token, above {self.rl.max_kl:g}: the run ends here"
+
+    def saw_scores(self, greedy: Mapping[str, float]) -> None:
+        """Take in percentages by environment; only those that are trained on can end the run."""
+        mean = sum(greedy[name] for name in self.domains) / len(self.domains)
+        self._best = max(self._best, mean)
+        if mean < self._best - 100 * self.rl.max_fall:
+            self.reason = f"greedy accuracy fell from {self._best:.1f}% to {mean:.1f}%: the run ends here"
+
+    def _update_easy(self, solved: Sequence[Sequence[int]], unsolved: Sequence[Sequence[int]]) -> None:
+        for domain, seed in unsolved:
+            self.easy.pop((domain, seed), None)
+        for domain, seed in solved:
+            self.easy[(domain, seed)] = None
+        while len(self.easy) > EASY_TASKS:
+            del self.easy[next(iter(self.easy))]
+
+    def _update_likely(self, valid: float | None) -> None:
+        if valid is not None:
+            self.likely = 0.5 * self.likely + 0.5 * valid
+
+
+def hash_seed(seed: int, step: int) -> int:
+    """A seed for each step of a run."""
+    return random.Random(f"{seed}-{step}").getrandbits(31)
+
+
+def _clip(bounds: tuple[float, float]) -> TokenWeights:
+    return lambda logprobs_R, sampled_R, advantages_R: clipped_weights(logprobs_R, sampled_R, advantages_R, bounds)
+
+
+def _truncate(logprobs_R: torch.Tensor, sampled_R: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return truncated_weights(logprobs_R, sampled_R)
+
+
+def _figures(collected: Collected, busy_s: float) -> dict[str, float]:
+    """What a batch was like: tasks drawn anew only for the reward, since solved ones would flatter it."""
+    rollouts = [rollout for group in collected.settled for rollout in group.rollouts]
+    fresh = [rollout.reward for group in collected.settled if not group.draw.is_easy for rollout in group.rollouts]
+    stats = [reply for rollout in rollouts for reply in rollout.stats]
+    return {
+        "reward": _mean(fresh, float),
+        "length": _mean(rollouts, lambda rollout: rollout.num_own),
+        "truncated": _mean(rollouts, lambda rollout: rollout.is_truncated),
+        "acceptance": sum(s.new_tokens - 1 for s in stats) / max(sum(s.steps for s in stats), 1),
+        "wasted": collected.wasted,
+        "slots_idle": max(0.0, 1.0 - busy_s / max(collected.rollout_s, 1e-9)),
+        "rollout_s": collected.rollout_s,
+    }
+
+
+def _mean(items: Sequence[Any], value: Callable[[Any], float]) -> float:
+    return sum(map(value, items)) / max(len(items), 1)

@@ -1,0 +1,65 @@
+"""Credit, by hand."""
+
+import math
+
+import pytest
+import torch
+
+from openmimo.train.credit import clipped_weights, group_advantages, group_scales, has_signal, truncated_weights
+
+
+def test_advantages_have_mean_zero_and_spread_one():
+    assert group_advantages([1.0, 0.0, 0.0, 0.0]) == pytest.approx([math.sqrt(3)] + [-1 / math.sqrt(3)] * 3)
+    assert group_advantages([1.0, 0.0]) == pytest.approx([1.0, -1.0])
+    # Partial rewards: mean 0.5, squared distances 0.25, 0, 0, 0.25.
+    assert group_advantages([1.0, 0.5, 0.5, 0.0]) == pytest.approx([math.sqrt(2), 0, 0, -math.sqrt(2)])
+
+
+@pytest.mark.parametrize("rewards", [[0.0] * 4, [1.0] * 4, [0.3, 0.3 + 1e-9], [0.7]])
+def test_equal_rewards_say_nothing(rewards: list[float]):
+    assert not has_signal(rewards)
+    assert group_advantages(rewards) == [0.0] * len(rewards)
+
+
+def test_rewards_that_differ_have_signal():
+    assert has_signal([0.0, 0.0, 0.0, 1.0])
+    assert has_signal([0.5, 0.51])
+
+
+def test_all_tokens_of_a_group_count_the_same_and_all_groups_do():
+    assert group_scales([8, 2]) == [1 / 16, 1 / 4]
+    assert 8 * (1 / 16) + 2 * (1 / 4) == 1.0
+
+
+def test_a_group_that_wrote_nothing_divides_by_nothing():
+    assert group_scales([0]) == [1.0]
+
+
+RATIOS = torch.tensor([0.5, 0.9, 1.0, 1.2, 1.3, 3.0])
+
+
+def test_clip_higher_stops_what_went_far_enough_and_never_what_goes_back():
+    old = torch.full((6,), -1.0)
+    better = clipped_weights(old + RATIOS.log(), old, torch.ones(6))
+    assert better.tolist() == pytest.approx([0.5, 0.9, 1.0, 1.2, 0.0, 0.0])
+    worse = clipped_weights(old + RATIOS.log(), old, -torch.ones(6))
+    assert worse.tolist() == pytest.approx([0.0, 0.9, 1.0, 1.2, 1.3, 3.0])
+
+
+def test_clipped_weights_have_the_gradient_of_the_clipped_objective():
+    old = torch.full((6,), -1.0)
+    for sign in (1.0, -1.0):
+        advantages = torch.full((6,), sign * 0.7)
+        logprobs = (old + RATIOS.log()).requires_grad_()
+        ratios = (logprobs - old).exp()
+        torch.minimum(ratios * advantages, ratios.clamp(0.8, 1.28) * advantages).sum().backward()
+        wanted = logprobs.grad
+        weights = clipped_weights(logprobs, old, advantages)
+        assert not weights.requires_grad
+        assert torch.allclose(weights * advantages, wanted)
+
+
+def test_stale_tokens_weigh_their_ratio_up_to_a_limit():
+    sampled = torch.full((6,), -2.0)
+    weights = truncated_weights(sampled + RATIOS.log(), sampled, most=2.0)
+    assert weights.tolist() == pytest.approx([0.5, 0.9, 1.0, 1.2, 1.3, 2.0])
