@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from openmimo.train.credit import clipped_weights, group_advantages, group_scales, has_signal, truncated_weights
+from openmimo.train.credit import (
+    clipped_weights,
+    difficulty_levels,
+    graded_rewards,
+    group_advantages,
+    group_scales,
+    has_signal,
+    truncated_weights,
+)
 
 
 def test_advantages_have_mean_zero_and_spread_one():
@@ -63,3 +71,22 @@ def test_stale_tokens_weigh_their_ratio_up_to_a_limit():
     sampled = torch.full((6,), -2.0)
     weights = truncated_weights(sampled + RATIOS.log(), sampled, most=2.0)
     assert weights.tolist() == pytest.approx([0.5, 0.9, 1.0, 1.2, 1.3, 2.0])
+
+
+# Tests 0 and 2 are passed by 3 of 4 samples, test 1 by 2, test 3 by 1: three levels.
+PASSED = [[True, True, True, True], [True, True, True, False], [True, False, True, False], [False, False, False, False]]
+
+
+def test_tests_that_as_many_samples_pass_are_one_level():
+    assert difficulty_levels(PASSED) == [[0, 2], [1], [3]]
+    assert difficulty_levels([[True, False], [False, True]]) == [[0, 1]]
+
+
+def test_soft_grading_pays_every_test_and_strict_only_whole_levels_in_order():
+    assert graded_rewards(PASSED, "soft") == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert graded_rewards(PASSED, "strict") == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    gaps = [[True, True, True, True], [True, True, True, False], [True, False, False, True], [True, True, False, False]]
+    # Passed by 4, 3, 2 and 2 samples. The third fails the second level, so half of the third pays softly only.
+    assert difficulty_levels(gaps) == [[0], [1], [2, 3]]
+    assert graded_rewards(gaps, "soft") == pytest.approx([1.0, 2.5 / 3, 1.5 / 3, 2 / 3])
+    assert graded_rewards(gaps, "strict") == pytest.approx([1.0, 2 / 3, 1 / 3, 2 / 3])

@@ -138,6 +138,15 @@ def test_a_soft_reward_is_the_share_of_tests(programs):
     assert programs.score(task, "True if x else True") == 0.0
 
 
+def test_an_attempt_at_a_function_tells_which_tests_pass(programs):
+    task = next(task for task in programs.tasks("train", 2, 300) if task.answer.startswith("max(x,"))
+    episode = programs.start(task)
+    assert episode.passed == (False,) * 8
+    episode.step(Message("assistant", "x"))
+    assert episode.passed == tuple(value == argument for argument, value in task.tests)
+    assert episode.reward() == 0.0
+
+
 # ---- recall
 
 

@@ -68,12 +68,15 @@ class TextEpisode:
         self.messages.append(reply)
         self.is_over = True
         if not reply.tool_calls:
-            self._reward = self._environment.score(self.task, reply.content)
+            self._reward = self._score(reply.content)
         return []
 
     def reward(self) -> float:
         """Score of the reply; 0.0 before there is one."""
         return self._reward
+
+    def _score(self, content: str) -> float:
+        return self._environment.score(self.task, content)
 
 
 class TextEnvironment(ABC):

@@ -7,12 +7,13 @@ not selected against. The batch is therefore the same whatever the machine's spe
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import takewhile
 from typing import Protocol
 
 from openmimo.environments import Environment, Task
-from openmimo.train.credit import has_signal
+from openmimo.train.credit import Grading, graded_rewards, has_signal
 from openmimo.train.rollout import Attempt, Rollout
 
 __all__ = ["Collected", "Draw", "Group", "Pool", "collect"]
@@ -55,20 +56,31 @@ class Draw:
 
 @dataclass
 class Group:
-    """The samples of one task."""
+    """The samples of one task.
+
+    Attributes:
+        draw: the task.
+        attempts: its samples on their way.
+        grading: how samples are paid that pass some of the task's tests; None leaves that to the environment.
+    """
 
     draw: Draw
     attempts: list[Attempt]
+    grading: Grading | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether all samples have ended."""
         return all(attempt.is_done for attempt in self.attempts)
 
-    @property
+    @cached_property
     def rollouts(self) -> list[Rollout]:
         """The samples of a group that is done; raises what one of them raised."""
-        return [attempt.result() for attempt in self.attempts]
+        rollouts = [attempt.result() for attempt in self.attempts]
+        if self.grading is None or not rollouts[0].passed:
+            return rollouts
+        rewards = graded_rewards([rollout.passed for rollout in rollouts], self.grading)
+        return [replace(rollout, reward=reward) for rollout, reward in zip(rollouts, rewards, strict=True)]
 
     @property
     def has_signal(self) -> bool:
@@ -108,7 +120,15 @@ class Collected:
         return 1.0 - sum(len(group.attempts) for group in self.settled) / max(self.num_started, 1)
 
 
-def collect(pool: Pool, draws: Iterator[Draw], wanted: int, samples: int, likely: float, most: int) -> Collected:
+def collect(
+    pool: Pool,
+    draws: Iterator[Draw],
+    wanted: int,
+    samples: int,
+    likely: float,
+    most: int,
+    grading: Grading | None = None,
+) -> Collected:
     """Roll out groups until `wanted` of them have a signal.
 
     A group is started only if those with a signal and those expected among the running ones fall short.
@@ -120,6 +140,7 @@ def collect(pool: Pool, draws: Iterator[Draw], wanted: int, samples: int, likely
         samples: of each group.
         likely: share of groups that are expected to have a signal, as far as this step has not shown.
         most: groups after which the batch is left smaller.
+        grading: as for `Group`.
     Returns:
         the batch.
     Raises:
@@ -135,7 +156,8 @@ def collect(pool: Pool, draws: Iterator[Draw], wanted: int, samples: int, likely
         missing = wanted - sum(signals.values()) - rate * (len(groups) - len(signals))
         for number in range(len(groups), min(most, len(groups) + max(0, math.ceil(missing / rate - 1e-9)))):
             draw = next(draws)
-            group = Group(draw, [pool.start(draw.environment, draw.task, number * samples + n) for n in range(samples)])
+            places = range(number * samples, (number + 1) * samples)
+            group = Group(draw, [pool.start(draw.environment, draw.task, place) for place in places], grading)
             owners.update(dict.fromkeys(group.attempts, number))
             groups.append(group)
         settled = _settled(groups, signals, wanted)

@@ -22,7 +22,7 @@ from openmimo.errors import ConfigError
 from openmimo.loading import Weights, load
 from openmimo.model.model import MiMo, published_tensors
 from openmimo.train.collect import Collected, Draw, collect
-from openmimo.train.credit import clipped_weights, group_advantages, group_scales, truncated_weights
+from openmimo.train.credit import Grading, clipped_weights, group_advantages, group_scales, truncated_weights
 from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.policy import Part, PolicyStep, TokenWeights, pack_rollouts, policy_losses, split_groups
@@ -52,6 +52,7 @@ class RLConfig:
         max_kl: nats a token from the start at which the run ends; a teacher farther off is hard to learn from.
         max_fall: how much greedy accuracy may lie below its best before the run ends.
         eval_tasks: held-out tasks of each environment that are scored.
+        grading: rewards for a part of a task's tests, by difficulty; None leaves that to the environment.
         most: groups that are started for a batch at most, as a multiple of `groups`.
         weights: number format of the engine.
         slots: rollouts that the engine runs at once.
@@ -71,6 +72,7 @@ class RLConfig:
     max_kl: float = 0.2
     max_fall: float = 0.05
     eval_tasks: int = 200
+    grading: Grading | None = None
     most: int = 4
     weights: Weights = "f32"
     slots: int = 64
@@ -230,7 +232,8 @@ class _Learner:
         pool = RolloutPool(self.engine, replace(self.params, seed=hash_seed(rl.seed, step)), rl.max_replies)
         try:
             draws = self._draws(step, memory)
-            collected = collect(pool, draws, rl.groups, rl.samples, memory.likely, rl.most * rl.groups)
+            most = rl.most * rl.groups
+            collected = collect(pool, draws, rl.groups, rl.samples, memory.likely, most, rl.grading)
         finally:
             pool.close()
         self.figures |= _figures(collected, sum(attempt.busy_s for attempt in pool.attempts) / rl.slots)

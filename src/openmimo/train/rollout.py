@@ -44,6 +44,7 @@ class Rollout:
         is_truncated: a reply was cut off, or the episode was not over after the last one.
         prompt_length: `ids[:prompt_length]` is what all samples of the task share.
         stats: what each reply cost the engine.
+        passed: which of the task's tests it passes, where an environment's episodes tell; else empty.
     """
 
     domain: str
@@ -57,6 +58,7 @@ class Rollout:
     is_truncated: bool
     prompt_length: int
     stats: tuple[Stats, ...] = ()
+    passed: tuple[bool, ...] = ()
 
     @property
     def num_own(self) -> int:
@@ -265,6 +267,7 @@ class _Play:
             is_truncated,
             prompt_length,
             tuple(self.stats),
+            tuple(getattr(episode, "passed", ())),
         )
 
     def _read(self, ids: list[int]) -> None:

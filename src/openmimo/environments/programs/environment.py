@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from openmimo.environments.programs.prints import sample_program
 from openmimo.environments.programs.tracing import run_traced
 from openmimo.environments.programs.writing import Exercise, function_source, sample_exercise
 from openmimo.environments.sandbox import Sandbox
-from openmimo.environments.text import TextEnvironment, TextTask, text_task
+from openmimo.environments.text import TextEnvironment, TextEpisode, TextTask, text_task
 
 __all__ = ["KIND_WEIGHTS", "ProgramsEnvironment", "WritingTask", "sample_group"]
 
@@ -149,19 +149,49 @@ class ProgramsEnvironment(TextEnvironment):
         """
         if not isinstance(task, WritingTask):
             return float(_lines(content) == _lines(task.answer))
-        share = self._share_passed(task, content)
-        return share if self.is_soft else float(share == 1.0)
+        return self.pay(self.passed(task, content))
 
-    def _share_passed(self, task: WritingTask, content: str) -> float:
+    def start(self, task: TextTask) -> TextEpisode:
+        """Begin an attempt; one at a function to write tells which tests pass, too."""
+        return _WritingEpisode(self, task) if isinstance(task, WritingTask) else super().start(task)
+
+    def passed(self, task: WritingTask, content: str) -> tuple[bool, ...]:
+        """Run a written function.
+
+        Args:
+            task: what was asked.
+            content: the visible text of the reply.
+        Returns:
+            whether it passes each of the task's tests.
+        Raises:
+            SandboxError: this system cannot isolate a program.
+        """
+        nothing = (False,) * len(task.tests)
         if not content.strip():
-            return 0.0
+            return nothing
         outcome = self.sandbox.run(function_source(content), "f", [argument for argument, _ in task.tests])
         if outcome.status != "done" or outcome.error:
-            return 0.0
+            return nothing
         pairs = zip(outcome.values, outcome.errors, task.tests, strict=True)
         # As JSON, 1 and True differ.
-        passed = [not error and json.dumps(value) == json.dumps(test[1]) for value, error, test in pairs]
-        return sum(passed) / len(passed)
+        return tuple(not error and json.dumps(value) == json.dumps(test[1]) for value, error, test in pairs)
+
+    def pay(self, passed: Sequence[bool]) -> float:
+        """Reward of a function: its share of the tests, or all or nothing."""
+        return sum(passed) / len(passed) if self.is_soft else float(all(passed))
+
+
+class _WritingEpisode(TextEpisode):
+    """An attempt at a function, which keeps the outcome of every test."""
+
+    def __init__(self, environment: ProgramsEnvironment, task: WritingTask):
+        super().__init__(environment, task)
+        self.passed = (False,) * len(task.tests)
+        self._programs, self._writing = environment, task
+
+    def _score(self, content: str) -> float:
+        self.passed = self._programs.passed(self._writing, content)
+        return self._programs.pay(self.passed)
 
 
 def _lines(text: str) -> list[str]:
