@@ -94,3 +94,15 @@ def test_without_signal_the_batch_stays_small():
     assert numbers(collected.groups) == [0]
     assert len(collected.settled) == 12
     assert sum(group.is_solved for group in collected.settled) == 11
+
+
+def test_groups_of_an_earlier_step_come_first():
+    pool = FakePool({1: 100})
+    first = collect(pool, draws(GOOD, GOOD, GOOD), 1, SAMPLES, likely=0.3, most=3)
+    assert numbers(first.settled) == [0]
+    assert numbers(first.rest) == [1, 2]
+    second = collect(pool, draws(BAD, GOOD), 2, SAMPLES, likely=1.0, most=10, carried=first.rest)
+    assert numbers(second.groups) == [1, 2]
+    assert len(pool.attempts) == 3 * SAMPLES
+    third = collect(pool, draws(GOOD), 2, SAMPLES, likely=1.0, most=10, carried=first.rest[1:])
+    assert numbers(third.groups) == [2, 0]

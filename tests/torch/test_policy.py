@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -128,6 +129,27 @@ def test_clipped_tokens_give_no_gradient():
     losses, found = run(PolicyStep((replace(part, batch=far),)), weigh=clipped_weights)
     assert losses.figures["unused"] == pytest.approx(1.0)
     assert all(gradient.abs().sum() == 0 for gradient in found.values())
+
+
+def test_experts_lie_where_their_tokens_do():
+    groups = some_groups()
+    for number, one in enumerate(one for group in groups for one in group):
+        # Router 0 of token i gets experts i and number, router 1 the same in the other order.
+        pairs = [[[i, number], [number, i]] for i in range(len(one.ids) - 1)]
+        groups = [[replace(r, routes_TLK=np.array(pairs, np.uint8)) if r is one else r for r in g] for g in groups]
+    batch = pack_rollouts(groups, pad_id=0)
+    assert batch.routes_BTLK is not None
+    routes_NLK, positions = batch.routes_BTLK.flatten(0, 1), batch.packed.layout.positions_BT.flatten()
+    for row, number in zip(batch.rows_R.tolist(), batch.sequences_R.tolist(), strict=True):
+        i = positions[row].item()
+        assert routes_NLK[row].tolist() == [[i, number], [number, i]]
+    # A stem is computed once for its group and takes the first sample's; padding and last tokens choose freely.
+    stem = batch.packed.layout.stem_length
+    assert batch.routes_BTLK[0, stem - 4 : stem, 0].tolist() == [[i, 0] for i in range(4)]
+    assert batch.routes_BTLK[1, stem - 1, 0].tolist() == [0, 3]
+    is_run = routes_NLK[:, 0, 0] >= 0
+    assert is_run.sum() == 4 + 1 + (3 + 7 + 2) + (2 + 3)
+    assert pack_rollouts(some_groups(), pad_id=0).routes_BTLK is None
 
 
 def test_groups_of_like_length_go_together():

@@ -12,6 +12,7 @@ from openmimo.chat import ChatFormat, Message
 from openmimo.environments.text import text_task
 from openmimo.errors import TrainingError
 from openmimo.tokenizer import Tokenizer
+from openmimo.train.policy import own_logits, pack_rollouts
 from openmimo.train.rollout import Rollout, continuation, roll_out
 from tests.torch.drill_model import save, tiny_model
 
@@ -107,6 +108,37 @@ def test_engine_and_trainer_agree_on_every_token_over_several_turns(folder: Path
         assert rollout.reward == 0.75
         assert rollout.is_own[-1]
         assert len(rollout.stats) == 3
+
+
+def test_replayed_experts_bring_a_rounded_engine_nearer_to_the_trainer(folder: Path):
+    with openmimo.load(folder, weights="q8", mtp=1, threads=1) as engine:
+        params = SamplingParams(max_new_tokens=30, seed=2, routes=True)
+        groups = roll_out(engine, drill_tasks(4), 4, params)
+    for rollout in (rollout for group in groups for rollout in group):
+        assert rollout.routes_TLK is not None
+        assert rollout.routes_TLK.shape == (len(rollout.ids) - 1, 2, 2)
+    batch, model = pack_rollouts(groups, drills.PAD), tiny_model().eval()
+    gaps = []
+    for replays in (False, True):
+        with torch.no_grad():
+            scores_RV = own_logits(model, batch, replays)[1].log_softmax(-1)
+        gaps.append((scores_RV.gather(-1, batch.ids_R[:, None]).squeeze(-1) - batch.sampled_R).abs())
+    assert gaps[1].mean() < gaps[0].mean()
+    assert gaps[1].max() < gaps[0].max()
+
+
+def test_the_experts_of_earlier_turns_stay_those_of_their_own_run(folder: Path):
+    echo = Echo()
+    with openmimo.load(folder, threads=1) as engine:
+        assert engine.tokenizer is not None
+        engine.chat = ChatFormat(engine.tokenizer, TEMPLATE_WITH_TOOLS)
+        ends = SamplingParams(max_new_tokens=20, seed=1, logit_bias={drills.END: 5.0}, routes=True)
+        ((rollout,),) = roll_out(engine, [(echo, echo.task)], 1, ends)
+        again = engine.generate(rollout.ids, SamplingParams(max_new_tokens=1, routes=True))
+    assert again.routes_TLK is not None
+    assert len(rollout.stats) > 1
+    assert rollout.routes_TLK is not None
+    assert rollout.routes_TLK.tolist() == again.routes_TLK[: len(rollout.ids) - 1].tolist()
 
 
 def test_an_episode_without_end_counts_as_truncated(folder: Path):

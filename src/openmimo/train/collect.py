@@ -6,7 +6,7 @@ not selected against. The batch is therefore the same whatever the machine's spe
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
@@ -62,11 +62,13 @@ class Group:
         draw: the task.
         attempts: its samples on their way.
         grading: how samples are paid that pass some of the task's tests; None leaves that to the environment.
+        age: steps since it was started.
     """
 
     draw: Draw
     attempts: list[Attempt]
     grading: Grading | None = None
+    age: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -100,13 +102,13 @@ class Collected:
     Attributes:
         groups: those with a signal, in the order of their start.
         settled: all groups up to the last of these.
-        num_started: samples that were started, those given up included.
+        rest: groups that were started after it; some are still running.
         rollout_s: seconds that it took.
     """
 
     groups: list[Group]
     settled: list[Group]
-    num_started: int
+    rest: list[Group]
     rollout_s: float
 
     @property
@@ -116,8 +118,8 @@ class Collected:
 
     @property
     def wasted(self) -> float:
-        """Share of the started samples that came after the last group of the batch."""
-        return 1.0 - sum(len(group.attempts) for group in self.settled) / max(self.num_started, 1)
+        """Share of the groups that were started in vain, behind the last one of the batch."""
+        return len(self.rest) / max(len(self.settled) + len(self.rest), 1)
 
 
 def collect(
@@ -128,6 +130,7 @@ def collect(
     likely: float,
     most: int,
     grading: Grading | None = None,
+    carried: Sequence[Group] = (),
 ) -> Collected:
     """Roll out groups until `wanted` of them have a signal.
 
@@ -141,6 +144,7 @@ def collect(
         likely: share of groups that are expected to have a signal, as far as this step has not shown.
         most: groups after which the batch is left smaller.
         grading: as for `Group`.
+        carried: groups of an earlier step that go on, before all others.
     Returns:
         the batch.
     Raises:
@@ -148,9 +152,9 @@ def collect(
     Source: continuous rollout and first-in-first-out early termination of MiMo-7B.
     """
     started_s = time.perf_counter()
-    groups: list[Group] = []
-    signals: dict[int, bool] = {}
-    owners: dict[Attempt, int] = {}
+    groups = list(carried)
+    signals = {number: group.has_signal for number, group in enumerate(groups) if group.is_done}
+    owners = {attempt: number for number, group in enumerate(groups) for attempt in group.attempts}
     while True:
         rate = (sum(signals.values()) + max(likely, 0.05) * PRIOR) / (len(signals) + PRIOR)
         missing = wanted - sum(signals.values()) - rate * (len(groups) - len(signals))
@@ -163,11 +167,11 @@ def collect(
         settled = _settled(groups, signals, wanted)
         if settled is not None:
             break
-        number = owners[pool.next_finished()]
-        if number not in signals and groups[number].is_done:
+        number = owners.get(pool.next_finished(), -1)  # a group given up earlier has none
+        if number >= 0 and number not in signals and groups[number].is_done:
             signals[number] = groups[number].has_signal
     chosen = [group for number, group in enumerate(settled) if signals[number]]
-    return Collected(chosen, settled, len(groups) * samples, time.perf_counter() - started_s)
+    return Collected(chosen, settled, groups[len(settled) :], time.perf_counter() - started_s)
 
 
 def _settled(groups: list[Group], signals: dict[int, bool], wanted: int) -> list[Group] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,7 @@ class PolicyBatch:
         sampled_R: float32, their log-probabilities by the sampler.
         sequences_R: int64, number of the rollout that each belongs to, counted over all groups.
         num_sequences: rollouts.
+        routes_BTLK: int64, the experts that the engine chose, -1 where it chose none; or None.
     """
 
     packed: PackedBatch
@@ -54,11 +56,13 @@ class PolicyBatch:
     sampled_R: Tensor
     sequences_R: Tensor
     num_sequences: int
+    routes_BTLK: Tensor | None = None
 
     def to(self, device: torch.device) -> "PolicyBatch":
         """The same batch on another device."""
         rows = (self.rows_R, self.ids_R, self.sampled_R, self.sequences_R)
-        return PolicyBatch(self.packed.to(device), *(tensor.to(device) for tensor in rows), self.num_sequences)
+        routes = None if self.routes_BTLK is None else self.routes_BTLK.to(device)
+        return PolicyBatch(self.packed.to(device), *(tensor.to(device) for tensor in rows), self.num_sequences, routes)
 
 
 @dataclass(frozen=True)
@@ -123,34 +127,55 @@ def pack_rollouts(groups: Sequence[Sequence[Rollout]], pad_id: int, multiple: in
         stem = group[0].prompt_length - 1
         branches = []
         for rollout in group:
-            first, count = count + 1, count + rollout.num_own
-            numbers = iter(range(first, count + 1))
+            ids = rollout.ids[stem:]
             # Packing moves branches about; a number as the weight says which token has come to lie where.
-            weights = [float(next(numbers)) if own else 0.0 for own in rollout.is_own[stem:]]
-            branches.append(Branch(rollout.ids[stem:], weights))
+            branches.append(Branch(ids, [float(number) for number in range(count + 1, count + 1 + len(ids))]))
+            count += len(ids)
         trees.append(Tree(group[0].ids[:stem], branches))
     assert count < 2**24, "float32 counts no further"
-    numbered = pack(trees, pad_id, multiple)
-    numbers_N = numbered.weights_BT.flatten().long()
-    places_R = numbers_N.nonzero().squeeze(-1)
-    rows_R = torch.empty_like(places_R)
-    rows_R[numbers_N[places_R] - 1] = places_R - 1
+    packed = pack(trees, pad_id, multiple)
+    numbers_N = packed.weights_BT.flatten().long()
+    places_N = torch.empty(count, dtype=torch.int64)
+    found = numbers_N.nonzero().squeeze(-1)
+    places_N[numbers_N[found] - 1] = found
     rollouts = [rollout for group in groups for rollout in group]
-    lengths = torch.tensor([rollout.num_own for rollout in rollouts])
-    own = [
-        (rollout.ids[i], rollout.logprobs[i])
-        for rollout in rollouts
-        for i, is_own in enumerate(rollout.is_own)
-        if is_own
-    ]
+    is_own_N = torch.tensor([own for rollout in rollouts for own in rollout.is_own[rollout.prompt_length - 1 :]])
+    places_R = places_N[is_own_N]
+    weights_N = torch.zeros_like(numbers_N, dtype=torch.float32)
+    weights_N[places_R] = 1.0
+    sampled = [logprob for one in rollouts for logprob, own in zip(one.logprobs, one.is_own, strict=True) if own]
     return PolicyBatch(
-        PackedBatch(numbered.ids_BT, (numbered.weights_BT > 0).float(), numbered.layout),
-        rows_R,
-        torch.tensor([token_id for token_id, _ in own], dtype=torch.int64),
-        torch.tensor([logprob for _, logprob in own], dtype=torch.float32),
-        torch.arange(len(rollouts)).repeat_interleave(lengths),
+        PackedBatch(packed.ids_BT, weights_N.view_as(packed.weights_BT), packed.layout),
+        places_R - 1,
+        packed.ids_BT.flatten()[places_R],
+        torch.tensor(sampled, dtype=torch.float32),
+        torch.arange(len(rollouts)).repeat_interleave(torch.tensor([rollout.num_own for rollout in rollouts])),
         len(rollouts),
+        _place_routes(groups, places_N, packed),
     )
+
+
+def _place_routes(groups: Sequence[Sequence[Rollout]], places_N: Tensor, packed: PackedBatch) -> Tensor | None:
+    """The experts of every token, where the packing has laid it; -1 for padding and for tokens that were never run."""
+    rollouts = [rollout for group in groups for rollout in group]
+    if any(rollout.routes_TLK is None for rollout in rollouts):
+        return None
+    routes = [torch.from_numpy(rollout.routes_TLK.astype(np.int64)) for rollout in rollouts]  # type: ignore[union-attr]
+    layers, chosen = routes[0].shape[1:]
+    nothing = routes[0].new_full((1, layers, chosen), -1)
+    pieces = [
+        piece
+        for rollout, route in zip(rollouts, routes, strict=True)
+        for piece in (route[rollout.prompt_length - 1 :], nothing)
+    ]
+    routes_BTLK = routes[0].new_full((*packed.ids_BT.shape, layers, chosen), -1)
+    routes_BTLK.view(-1, layers, chosen)[places_N] = torch.cat(pieces)
+    end, first = packed.layout.stem_length, 0
+    for row, group in enumerate(groups):
+        stem = group[0].prompt_length - 1
+        routes_BTLK[row, end - stem : end] = routes[first][:stem]
+        first += len(group)
+    return routes_BTLK
 
 
 def split_groups(groups: Sequence[Sequence[Rollout]], max_tokens: int) -> list[list[int]]:
@@ -177,16 +202,18 @@ def _row_length(group: Sequence[Rollout]) -> int:
     return rounded[0] + len(group) * rounded[1]
 
 
-def own_logits(model: MiMo, batch: PolicyBatch) -> tuple[Tensor, Tensor]:
+def own_logits(model: MiMo, batch: PolicyBatch, replays: bool = False) -> tuple[Tensor, Tensor]:
     """Run the trunk over a batch.
 
     Args:
         model: any mode.
         batch: rollouts.
+        replays: send tokens to the experts that the engine chose, if the batch tells them. Only the model that sampled
+            it does; others, such as a teacher, choose for themselves.
     Returns:
         trunk states [B, T, C], and float32 logits [R, V] that predict the own tokens.
     """
-    hidden_BTC = model(batch.packed.ids_BT, batch.packed.layout)
+    hidden_BTC = model(batch.packed.ids_BT, batch.packed.layout, batch.routes_BTLK if replays else None)
     return hidden_BTC, model.logits(hidden_BTC.flatten(0, 1)[batch.rows_R]).float()
 
 
@@ -256,7 +283,7 @@ def _run_part(
 ) -> Losses:
     batch, scales_R = part.batch, part.scales_R
     share = scales_R.sum()
-    hidden_BTC, logits_RV = own_logits(model, batch)
+    hidden_BTC, logits_RV = own_logits(model, batch, replays=True)
     scores_RV = logits_RV.log_softmax(-1)
     logprobs_R = scores_RV.gather(-1, batch.ids_R[:, None]).squeeze(-1)
     weights_R = torch.ones_like(scales_R) if weigh is None else weigh(logprobs_R, batch.sampled_R, part.advantages_R)

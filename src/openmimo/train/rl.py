@@ -21,7 +21,7 @@ from openmimo.environments import Environment
 from openmimo.errors import ConfigError
 from openmimo.loading import Weights, load
 from openmimo.model.model import MiMo, published_tensors
-from openmimo.train.collect import Collected, Draw, collect
+from openmimo.train.collect import Collected, Draw, Group, collect
 from openmimo.train.credit import Grading, clipped_weights, group_advantages, group_scales, truncated_weights
 from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
@@ -53,8 +53,11 @@ class RLConfig:
         max_fall: how much greedy accuracy may lie below its best before the run ends.
         eval_tasks: held-out tasks of each environment that are scored.
         grading: rewards for a part of a task's tests, by difficulty; None leaves that to the environment.
+        max_age: partial rollout: groups that still run when a batch is full go on with the new weights for at most so
+            many steps, with truncated importance weights; 0 gives them up. Batches then depend on the machine's speed.
         most: groups that are started for a batch at most, as a multiple of `groups`.
         weights: number format of the engine.
+        replays: the trainer sends every token to the experts that the engine chose for it.
         slots: rollouts that the engine runs at once.
         part_tokens: most tokens, padding counted, that go through the model at once.
         seed: of tasks and samples.
@@ -73,8 +76,10 @@ class RLConfig:
     max_fall: float = 0.05
     eval_tasks: int = 200
     grading: Grading | None = None
+    max_age: int = 0
     most: int = 4
     weights: Weights = "f32"
+    replays: bool = True
     slots: int = 64
     part_tokens: int = 16384
     seed: int = 0
@@ -122,7 +127,8 @@ def train_rl(
     start = copy.deepcopy(model).eval().requires_grad_(False).to(training_device())
     with open_engine(model, files, rl.weights, rl.slots) as engine:
         learner = _Learner(model, start, engine, Path(config.folder), rl, domains, watched)
-        return train(model, config, learner.batch, files, learner.evaluate, evaluate_every, learner.losses)
+        with learner.pool:
+            return train(model, config, learner.batch, files, learner.evaluate, evaluate_every, learner.losses)
 
 
 def open_engine(model: MiMo, files: Mapping[str, str], weights: Weights = "f32", slots: int = 64) -> Engine:
@@ -185,6 +191,9 @@ class _Learner:
         self.figures: dict[str, Any] = {}
         self.engine_is_current = False
         self.params = SamplingParams(max_new_tokens=rl.max_new_tokens)
+        is_sparse = any(layer.is_sparse for layer in model.config.layers)
+        self.pool = RolloutPool(engine, replace(self.params, routes=rl.replays and is_sparse), rl.max_replies)
+        self.carried: list[Group] = []
 
     def batch(self, step: int) -> PolicyStep:
         if self.memory is None:
@@ -203,7 +212,7 @@ class _Learner:
         weigh: TokenWeights | None = None
         if self.rl.updates > 1:
             weigh = _clip(self.rl.clip)
-        elif self.rl.weights != "f32":
+        elif self.rl.weights != "f32" or self.rl.max_age:
             weigh = _truncate
         losses = policy_losses(model, step, weights, progress, weigh, self.start, self.rl.kl_weight)
         assert self.memory is not None
@@ -229,18 +238,31 @@ class _Learner:
     def _roll_out(self, step: int, memory: "_Memory") -> None:
         rl = self.rl
         self._hand_over()
-        pool = RolloutPool(self.engine, replace(self.params, seed=hash_seed(rl.seed, step)), rl.max_replies)
-        try:
-            draws = self._draws(step, memory)
-            most = rl.most * rl.groups
-            collected = collect(pool, draws, rl.groups, rl.samples, memory.likely, most, rl.grading)
-        finally:
-            pool.close()
-        self.figures |= _figures(collected, sum(attempt.busy_s for attempt in pool.attempts) / rl.slots)
+        pool = self.pool
+        pool.params = replace(pool.params, seed=hash_seed(rl.seed, step))
+        busy_s = -sum(attempt.busy_s for attempt in pool.attempts)
+        draws, most = self._draws(step, memory), rl.most * rl.groups
+        collected = collect(pool, draws, rl.groups, rl.samples, memory.likely, most, rl.grading, self.carried)
+        self.carried = self._give_up_old(collected.rest)
+        busy_s += sum(attempt.busy_s for attempt in pool.attempts)
+        pool.attempts = [attempt for group in self.carried for attempt in group.attempts]
+        self.figures |= _figures(collected, len(self.carried), busy_s / rl.slots)
         self.figures |= memory.saw_groups(collected)
         groups = [group.rollouts for group in collected.groups]
         size = max(1, rl.groups // rl.updates)
         self.waiting = [groups[first : first + size] for first in range(0, len(groups), size)] or [[]]
+
+    def _give_up_old(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups that may go on in the next step; the others end."""
+        kept: list[Group] = []
+        for group in groups:
+            if group.age < self.rl.max_age:
+                group.age += 1
+                kept.append(group)
+            else:
+                for attempt in group.attempts:
+                    attempt.cancel()
+        return kept
 
     def _draws(self, step: int, memory: "_Memory") -> Iterator[Draw]:
         """Tasks of a step, without end: the same for the same step, memory and seed."""
@@ -344,7 +366,7 @@ def _truncate(logprobs_R: torch.Tensor, sampled_R: torch.Tensor, _: torch.Tensor
     return truncated_weights(logprobs_R, sampled_R)
 
 
-def _figures(collected: Collected, busy_s: float) -> dict[str, float]:
+def _figures(collected: Collected, num_carried: int, busy_s: float) -> dict[str, float]:
     """What a batch was like: tasks drawn anew only for the reward, since solved ones would flatter it."""
     rollouts = [rollout for group in collected.settled for rollout in group.rollouts]
     fresh = [rollout.reward for group in collected.settled if not group.draw.is_easy for rollout in group.rollouts]
@@ -354,7 +376,8 @@ def _figures(collected: Collected, busy_s: float) -> dict[str, float]:
         "length": _mean(rollouts, lambda rollout: rollout.num_own),
         "truncated": _mean(rollouts, lambda rollout: rollout.is_truncated),
         "acceptance": sum(s.new_tokens - 1 for s in stats) / max(sum(s.steps for s in stats), 1),
-        "wasted": collected.wasted,
+        "wasted": collected.wasted * (1 - num_carried / max(len(collected.rest), 1)),
+        "stale": _mean(collected.groups, lambda group: group.age > 0),
         "slots_idle": max(0.0, 1.0 - busy_s / max(collected.rollout_s, 1e-9)),
         "rollout_s": collected.rollout_s,
     }

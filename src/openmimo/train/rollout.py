@@ -39,7 +39,7 @@ class Rollout:
         ids: prompt, replies and tool results in the order in which the model read them.
         is_own: True for tokens that the model wrote, its end-of-turn tokens included.
         logprobs: the sampler's log-probability of each own token (temperature 1, no filters); 0.0 elsewhere.
-        routes_TLK: chosen experts, uint8 [len(ids) - 1, sparse layers, K], or None.
+        routes_TLK: chosen experts, uint8 [len(ids) - 1, sparse layers, K]; None unless `SamplingParams.routes` asks.
         reward: 0.0 to 1.0.
         is_truncated: a reply was cut off, or the episode was not over after the last one.
         prompt_length: `ids[:prompt_length]` is what all samples of the task share.
@@ -157,7 +157,8 @@ class RolloutPool:
         max_replies: most replies in an episode.
         concurrency: most episodes that are open at once.
     Attributes:
-        attempts: all that were started.
+        params: may be replaced; they hold for attempts that are started from then on.
+        attempts: all that were started; those that are of no more interest may be removed.
     Raises:
         RequestError: the engine's checkpoint has no chat format.
     """
@@ -172,7 +173,7 @@ class RolloutPool:
         if engine.chat is None:
             raise RequestError("this checkpoint has no tokenizer.json, so it cannot chat: roll out with one that has")
         self._engine, self._chat, self._max_replies = engine, engine.chat, max_replies
-        self._params = replace(params, logprobs=max(1, params.logprobs))
+        self.params = params
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openmimo-rollout")
         self._finished: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self.attempts: list[Attempt] = []
@@ -187,9 +188,10 @@ class RolloutPool:
         Returns:
             the attempt, running.
         """
-        seed = zlib.crc32(f"{self._params.seed}-{task.id}-{sample}".encode())
+        seed = zlib.crc32(f"{self.params.seed}-{task.id}-{sample}".encode())
+        params = replace(self.params, seed=seed, logprobs=max(1, self.params.logprobs))
         attempt = Attempt(self._engine)
-        play = _Play(environment, task, self._chat, replace(self._params, seed=seed), self._max_replies)
+        play = _Play(environment, task, self._chat, params, self._max_replies)
         attempt.future = self._pool.submit(play.run, attempt)
         attempt.future.add_done_callback(lambda _: self._finished.put(attempt))
         self.attempts.append(attempt)
@@ -226,6 +228,7 @@ class _Play:
     is_own: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stats: list[Stats] = field(default_factory=list)
+    routes: list[np.ndarray] = field(default_factory=list)
 
     def run(self, attempt: Attempt) -> Rollout | None:
         """Play to the end; None if nobody wants the result any more."""
@@ -262,7 +265,7 @@ class _Play:
             self.ids,
             self.is_own,
             self.logprobs,
-            None,
+            np.concatenate(self.routes) if self.routes else None,
             episode.reward(),
             is_truncated,
             prompt_length,
@@ -280,6 +283,9 @@ class _Play:
         self.ids += completion.token_ids
         self.is_own += [True] * len(completion.token_ids)
         self.logprobs += [token.logprob for token in completion.logprobs]
+        if completion.routes_TLK is not None:
+            # Earlier turns were run again as a prompt; what their tokens were sampled from is the first run's choice.
+            self.routes.append(completion.routes_TLK[sum(map(len, self.routes)) :])
         self.stats.append(completion.stats)
 
 
