@@ -79,6 +79,20 @@ def test_what_the_run_logs(unbroken: Path):
     assert (unbroken.parent / "report.html").exists()
 
 
+def test_groups_that_outlive_a_step_are_trained_on_in_the_next(recipe: Path):
+    path = recipe.parent / "partial.py"
+    settings = "slots=2, max_age=2, easy_share=0.0,"
+    path.write_text(
+        RECIPE.replace("slots=16,", settings).replace("groups=4", "groups=1").replace("run.config(6", "run.config(4")
+    )
+    summary = run_command(TrainRequest("rl", path, out=recipe.parent / "partial"))
+    assert summary is not None
+    folder = Path(summary["checkpoint"]).parent
+    assert sum(curve(folder, "stale")) > 0
+    assert sum(curve(folder, "wasted")) == 0  # nothing got too old in four steps
+    assert curve(folder, "ratio_mean") == pytest.approx([1.0] * 4, abs=0.1)
+
+
 def test_settings_that_cannot_work_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="samples=1"):
         RLConfig(samples=1)
