@@ -29,7 +29,7 @@ class Pool(Protocol):
     attempts: list[Attempt]
 
     def start(self, environment: Environment, task: Task, sample: int) -> Attempt:
-        """Begin an attempt."""
+        """Begin an attempt, as `RolloutPool.start` does."""
         ...
 
     def next_finished(self) -> Attempt:

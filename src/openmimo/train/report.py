@@ -26,6 +26,12 @@ PLOTS = (
     ("Share of experts without a token", ("idle",)),
     ("num-zeros, share of each group", ("zeros_experts", "zeros_router", "zeros_rest")),
     ("Tokens per second", ("tok_s",)),
+    ("Mean reward of fresh tasks", ("reward",)),
+    ("Nats a token: entropy, KL to the start", ("entropy", "kl")),
+    ("Log-probability, engine against trainer", ("sampler_gap",)),
+    ("Own tokens of a rollout", ("length",)),
+    ("Tokens for each engine step", ("acceptance",)),
+    ("Groups with a signal, wasted groups, idle slots, truncated", ("valid", "wasted", "slots_idle", "truncated")),
 )
 NO_SERIES = {"step", "time", "note", "alarm", "skipped", "experts"}
 STYLE = """
