@@ -1,0 +1,261 @@
+"""Checks before distillation: does each teacher speak the student's tokens, and has it anything to teach?"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openmimo.chat import ChatFormat, Message, ToolCall
+from openmimo.checkpoint import Checkpoint
+from openmimo.engine import find_eos_ids
+from openmimo.errors import ConfigError, RequestError
+from openmimo.tokenizer import Tokenizer
+from openmimo.train.distill import reverse_kl
+
+__all__ = ["DomainCheck", "Fingerprint", "Preflight", "check_domain", "find_conflicts", "read_fingerprint"]
+
+MAX_KL = 0.2
+"""Nats a token from student to teacher; beyond it students of our toy runs recovered half of the headroom only."""
+MIN_SHARED_MASS = 0.9
+"""Probability that the teacher gives to the student's most likely tokens; less and most advantages are negative."""
+TOP = 5
+
+_TOOL = {
+    "type": "function",
+    "function": {"name": "go", "description": "Go.", "parameters": {"properties": {"to": {"type": "string"}}}},
+}
+_TURNS = [
+    Message("system", "S"),
+    Message("user", "U"),
+    Message("assistant", "", tool_calls=(ToolCall("go", {"to": "x"}, "1"),)),
+    Message("tool", "T", tool_call_id="1"),
+    Message("assistant", "A", reasoning="R"),
+    Message("user", "V"),
+]
+_PROBES: tuple[tuple[list[Message], list[dict[str, Any]], bool], ...] = (
+    (_TURNS[1:2], [], True),
+    (_TURNS[:2], [_TOOL], True),
+    (_TURNS[:4], [_TOOL], True),
+    (_TURNS[:5], [_TOOL], False),
+    (_TURNS, [], True),
+)
+"""Conversations that two templates must write alike: messages, tools, whether an answer is to follow."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What must be the same in student and teacher, as digests for the report.
+
+    Attributes:
+        num_ids: logits of the model.
+        vocabulary: of every token id's bytes, control tokens included.
+        control: of the control tokens with their ids.
+        template: of what the chat template makes of a few conversations.
+        eos_ids: tokens that end a reply.
+    """
+
+    num_ids: int
+    vocabulary: str
+    control: str
+    template: str
+    eos_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DomainCheck:
+    """What a domain's teacher has to teach, measured on what the student writes.
+
+    Attributes:
+        domain: its name.
+        num_tokens: tokens that were compared.
+        kl: KL(student || teacher), nats a token.
+        overlap: share of the student's 5 most likely tokens that are among the teacher's.
+        shared_mass: probability that the teacher gives to those of the student.
+        student_reward, teacher_reward: mean rewards of both at the domain's tasks; None where nobody played them.
+        is_self: the teacher is the student itself.
+    """
+
+    domain: str
+    num_tokens: int
+    kl: float
+    overlap: float
+    shared_mass: float
+    student_reward: float | None = None
+    teacher_reward: float | None = None
+    is_self: bool = False
+
+    @property
+    def headroom(self) -> float | None:
+        """What the student could gain, or None if unknown."""
+        if self.student_reward is None or self.teacher_reward is None:
+            return None
+        return self.teacher_reward - self.student_reward
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes trouble likely, in plain words."""
+        found = []
+        if self.kl > MAX_KL:
+            found.append(
+                f"{self.domain}: the teacher is far off, {self.kl:.2f} nats a token (over {MAX_KL}): teach it with a "
+                "lower learning rate, or fine-tune the student briefly on its samples first"
+            )
+        if self.shared_mass < MIN_SHARED_MASS:
+            found.append(
+                f"{self.domain}: the teacher gives {100 * self.shared_mass:.0f}% to what the student would write "
+                f"(under {100 * MIN_SHARED_MASS:.0f}%): are prompts written as in its training?"
+            )
+        if not self.is_self and self.headroom is not None and self.headroom <= 0:
+            found.append(f"{self.domain}: the teacher is no better than the student: make it {'self'!r}")
+        return found
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The report.
+
+    Attributes:
+        refusals: why distillation must not begin.
+        checks: of every domain that could be measured.
+    """
+
+    refusals: tuple[str, ...]
+    checks: tuple[DomainCheck, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of all domains."""
+        return [line for check in self.checks for line in check.warnings]
+
+    def raise_if_refused(self) -> None:
+        """Raise a ConfigError that lists every refusal."""
+        if self.refusals:
+            raise ConfigError(f"these teachers cannot teach this student: {'; '.join(self.refusals)}")
+
+    def as_data(self) -> dict[str, Any]:
+        """The report as plain data for JSON."""
+        checks = [{**asdict(check), "headroom": check.headroom} for check in self.checks]
+        return {"refusals": list(self.refusals), "warnings": self.warnings, "domains": checks}
+
+    def as_text(self) -> str:
+        """The report as a Markdown table with the warnings under it."""
+        rows = [
+            "| domain | KL, nats a token | top 5 shared | mass shared | student | teacher | headroom |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for check in self.checks:
+            rewards = [_percent(value) for value in (check.student_reward, check.teacher_reward, check.headroom)]
+            shares = [_percent(check.overlap), _percent(check.shared_mass)]
+            rows.append(f"| {check.domain} | {check.kl:.3f} | {' | '.join([*shares, *rewards])} |")
+        lines = [f"refused: {line}" for line in self.refusals] + [f"warning: {line}" for line in self.warnings]
+        return "\n".join([*rows, *([""] if lines else []), *lines])
+
+
+def read_fingerprint(folder: str | Path) -> Fingerprint:
+    """Take a checkpoint's fingerprint.
+
+    Args:
+        folder: checkpoint with a tokenizer.
+    Returns:
+        the fingerprint; two folders with the same one read and write the same tokens.
+    Raises:
+        CheckpointError: the folder is damaged or has no tokenizer.
+    """
+    config, tokenizer = Checkpoint.open(folder).config, Tokenizer.load(folder)
+    chat = ChatFormat.load(folder, tokenizer, config.family)
+    return Fingerprint(
+        config.vocab_size,
+        _digest([piece.hex() if piece is not None else "" for piece in _pieces(tokenizer)]),
+        _digest(sorted(tokenizer.control_ids.items())),
+        _digest([_render(chat, *probe) for probe in _PROBES]),
+        tuple(find_eos_ids(folder, config, tokenizer)),
+    )
+
+
+def find_conflicts(student: str | Path, teacher: str | Path) -> list[str]:
+    """Find what keeps a teacher from reading what the student writes.
+
+    Args:
+        student, teacher: checkpoint folders.
+    Returns:
+        one line for each conflict, with the first example of it; nothing if they speak the same tokens.
+    Raises:
+        CheckpointError: a folder is damaged or has no tokenizer.
+    """
+    ours, theirs = read_fingerprint(student), read_fingerprint(teacher)
+    if ours == theirs:
+        return []
+    found = []
+    if ours.num_ids != theirs.num_ids:
+        found.append(f"{teacher} scores {theirs.num_ids} token ids, the student {ours.num_ids}")
+    if ours.vocabulary != theirs.vocabulary:
+        pairs = zip_longest(_pieces(Tokenizer.load(student)), _pieces(Tokenizer.load(teacher)))
+        token_id, mine, other = next((i, mine, other) for i, (mine, other) in enumerate(pairs) if mine != other)
+        found.append(f"{teacher} takes token id {token_id} for {other!r}, the student for {mine!r}")
+    if ours.control != theirs.control:
+        found.append(f"{teacher} has other control tokens")
+    if ours.template != theirs.template:
+        found.append(f"{teacher} has a chat template that writes conversations in another way")
+    if ours.eos_ids != theirs.eos_ids:
+        found.append(f"{teacher} ends replies with token ids {theirs.eos_ids}, the student with {ours.eos_ids}")
+    return found
+
+
+@torch.no_grad()
+def check_domain(
+    domain: str,
+    student_RV: Tensor,
+    teacher_RV: Tensor,
+    student_reward: float | None = None,
+    teacher_reward: float | None = None,
+    is_self: bool = False,
+) -> DomainCheck:
+    """Compare both models' opinions on tokens that the student wrote.
+
+    Args:
+        domain: its name.
+        student_RV, teacher_RV: logits for each of these tokens.
+        student_reward, teacher_reward: mean rewards, if known.
+        is_self: the teacher is the student itself.
+    Returns:
+        the comparison.
+    """
+    top = min(TOP, student_RV.shape[-1])
+    likely_RK, theirs_RK = student_RV.topk(top).indices, teacher_RV.topk(top).indices
+    overlap = (likely_RK[:, :, None] == theirs_RK[:, None]).any(-1).float().mean().item()
+    mass = teacher_RV.softmax(-1).gather(1, likely_RK).sum(-1).mean().item()
+    kl = reverse_kl(student_RV, teacher_RV).mean().item()
+    return DomainCheck(domain, len(student_RV), kl, overlap, mass, student_reward, teacher_reward, is_self)
+
+
+def _pieces(tokenizer: Tokenizer) -> list[bytes | None]:
+    """Bytes of every id; None for an id that no token has."""
+
+    def piece(token_id: int) -> bytes | None:
+        try:
+            return tokenizer.token_bytes(token_id)
+        except RequestError:
+            return None
+
+    return [piece(token_id) for token_id in range(tokenizer.vocab_size)]
+
+
+def _render(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[dict], is_prompt: bool) -> str:
+    try:
+        return chat.render(messages, tools, add_generation_prompt=is_prompt)
+    except RequestError:
+        return "(refused)"
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"

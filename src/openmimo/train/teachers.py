@@ -1,0 +1,200 @@
+"""Teachers of distillation: checkpoints of ours in this process, or any OpenAI-compatible server.
+
+A teacher is asked about tokens that the student wrote. It never writes any itself.
+"""
+
+import json
+import math
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openmimo.checkpoint import Checkpoint
+from openmimo.errors import ConfigError, TrainingError
+from openmimo.model.model import MiMo, load_model
+from openmimo.train.data import PackedBatch
+from openmimo.train.processes import training_device
+
+__all__ = ["SELF", "ServerTeacher", "Teachers", "target_logits"]
+
+SELF = "self"
+"""In place of a teacher: the student as it was before distillation, for a domain that has no better one."""
+ATTEMPTS = 4
+BACKOFF_S = 1.0
+TIMEOUT_S = 120.0
+CONCURRENCY = 8
+
+
+def target_logits(model: MiMo, batch: PackedBatch) -> Tensor:
+    """Run the trunk and give its opinion on every target.
+
+    Args:
+        model: any mode; put back as it was.
+        batch: packed tokens; a target is a token with a weight.
+    Returns:
+        float32 [R, V], for each target, row by row, the logits that it was chosen from.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        hidden_BTC = model(batch.ids_BT, batch.layout)
+        return model.logits(hidden_BTC[batch.targets(1)[1] > 0]).float()
+    finally:
+        model.train(was_training)
+
+
+class Teachers:
+    """The teachers of all domains, checkpoints of the student's shape or any other with its vocabulary.
+
+    Args:
+        folders: checkpoint of each domain, or `SELF`.
+        student: checkpoint that distillation starts from.
+        is_rotated: keep one model in memory and read another when a domain needs it, in place of keeping all.
+    Attributes:
+        folders: checkpoint of each domain, `SELF` resolved.
+    """
+
+    def __init__(self, folders: Mapping[str, str | Path], student: str | Path, is_rotated: bool = False):
+        self.folders = {domain: Path(student if folder == SELF else folder) for domain, folder in folders.items()}
+        self._is_rotated = is_rotated
+        self._models: dict[Path, MiMo] = {}
+
+    def model(self, domain: str) -> MiMo:
+        """The teacher of a domain, in eval mode on the training device.
+
+        Args:
+            domain: its name.
+        Returns:
+            the model; domains with one checkpoint share it.
+        Raises:
+            ConfigError: no teacher has that domain.
+            CheckpointError: its folder is damaged.
+        """
+        if domain not in self.folders:
+            raise ConfigError(f"no teacher is named for {domain!r}: name one, or {SELF!r}")
+        folder = self.folders[domain]
+        if folder not in self._models:
+            if self._is_rotated:
+                self._models.clear()
+            self._models[folder] = load_model(Checkpoint.open(folder)).to(training_device()).requires_grad_(False)
+        return self._models[folder]
+
+    @torch.no_grad()
+    def logits(self, domain: str, batch: PackedBatch) -> Tensor:
+        """What the teacher of a domain would have written in place of every target.
+
+        Args:
+            domain: of all rows of the batch.
+            batch: packed tokens.
+        Returns:
+            as `target_logits`.
+        Raises:
+            ConfigError: no teacher has that domain.
+        """
+        return target_logits(self.model(domain), batch)
+
+
+class ServerTeacher:
+    """A model behind an OpenAI-compatible API whose completions can echo the prompt with its log-probabilities.
+
+    Nothing is sampled: each sequence goes out as token ids and comes back scored. Only `vocabulary` can tell that the
+    ids mean there what they mean here.
+
+    Args:
+        url: base of the API, such as "http://127.0.0.1:8001/v1".
+        model: its name there.
+        api_key: sent as a bearer token if given.
+        timeout_s: for one sequence.
+    Raises:
+        ConfigError: the URL is neither http nor https.
+    Source: `echo` and `logprobs` of the OpenAI completions API, with token ids as the prompt; vLLM's server has them.
+    """
+
+    def __init__(self, url: str, model: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S):
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"the teacher's URL {url!r} must begin with http:// or https://, and end with /v1")
+        self._url, self._model, self._timeout_s = f"{url.rstrip('/')}/completions", model, timeout_s
+        self._headers = {"Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Score sequences, several at once.
+
+        Args:
+            sequences: token ids, at least two each.
+        Returns:
+            for each, the log-probability of every token given those before it; 0.0 for the first, which nothing
+            predicts.
+        Raises:
+            TrainingError: the server cannot be reached, refuses, or does not report what was asked for.
+        """
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            return list(pool.map(lambda ids: self._score(ids)[0], sequences))
+
+    def vocabulary(self, ids: Sequence[int]) -> list[str]:
+        """What the server takes token ids for.
+
+        Args:
+            ids: token ids, at least two.
+        Returns:
+            the text of each by the server's account.
+        Raises:
+            TrainingError: as `logprobs`.
+        """
+        return self._score(ids)[1]
+
+    def _score(self, ids: Sequence[int]) -> tuple[list[float], list[str]]:
+        body = {
+            "model": self._model,
+            "prompt": list(ids),
+            "max_tokens": 1,
+            "temperature": 0,
+            "echo": True,
+            "logprobs": 1,
+        }
+        answer = self._post(body)
+        try:
+            found = answer["choices"][0]["logprobs"]
+            values, texts = found["token_logprobs"][: len(ids)], found["tokens"][: len(ids)]
+        except (KeyError, IndexError, TypeError) as error:
+            raise self._useless(f"its answer has no {error}") from error
+        if len(values) < len(ids) or not all(isinstance(value, int | float) for value in values[1:]):
+            raise self._useless(f"it scored {len(values)} of {len(ids)} tokens, or left some out")
+        if not all(math.isfinite(value) and value <= 1e-3 for value in values[1:]):
+            raise self._useless("some of its log-probabilities are not finite or above 0")
+        return [0.0, *map(float, values[1:])], list(map(str, texts))
+
+    def _post(self, body: Mapping[str, Any]) -> Any:
+        data = json.dumps(body).encode()
+        for attempt in range(ATTEMPTS):
+            request = urllib.request.Request(self._url, data, self._headers)
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                text = error.read(500).decode(errors="replace")
+                error.close()
+                if error.code < 500 and error.code != 429:
+                    raise self._useless(f"it answers {error.code}: {text}") from error
+                problem: Exception = error
+            except (OSError, ValueError) as error:
+                problem = error
+            if attempt + 1 < ATTEMPTS:
+                time.sleep(BACKOFF_S * 2**attempt)
+        raise TrainingError(
+            f"the teacher at {self._url} cannot be used after {ATTEMPTS} attempts: {problem}. Start it again and resume"
+        ) from problem
+
+    def _useless(self, reason: str) -> TrainingError:
+        return TrainingError(
+            f"the teacher at {self._url} gives no log-probabilities of prompts: {reason}. It must take token ids with "
+            '"echo" and "logprobs", as completions of the OpenAI API'
+        )

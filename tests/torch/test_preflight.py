@@ -1,0 +1,116 @@
+"""Refusals and warnings before distillation: swapped ids, another template, another end, a far or useless teacher."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from openmimo.chat import chat_template
+from openmimo.checkpoint import save_checkpoint
+from openmimo.config import parse_config
+from openmimo.errors import ConfigError
+from openmimo.model.model import new_model, published_tensors
+from openmimo.tokenizer import train_tokenizer
+from openmimo.train.preflight import Preflight, check_domain, find_conflicts, read_fingerprint
+from tests.torch.test_model import SMALL
+from tests.torch.test_train_command import CONTROL_TOKENS
+
+Change = Callable[[dict, dict, dict], None]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory) -> Callable[..., Path]:
+    """Writes checkpoints that differ in config, tokenizer or settings as a function says."""
+    tokenizer = train_tokenizer(["Go home. Done. there"], 400, CONTROL_TOKENS)
+    size = tokenizer.get_vocab_size()
+
+    def write(change: Change = lambda config, words, settings: None) -> Path:
+        config = {**SMALL, "vocab_size": size, "eos_token_id": size - 11, "pad_token_id": size - 13}
+        words = json.loads(tokenizer.to_str())
+        settings = {"chat_template": chat_template("default"), "eos_token": "<|im_end|>"}
+        change(config, words, settings)
+        files = {"tokenizer.json": json.dumps(words), "tokenizer_config.json": json.dumps(settings)}
+        folder = tmp_path_factory.mktemp("teacher") / "checkpoint"
+        tensors = published_tensors(new_model(parse_config(config), seed=0))
+        save_checkpoint(folder, config, dict(tensors), files)
+        return folder
+
+    return write
+
+
+def swap_ids(_config: dict, words: dict, _settings: dict) -> None:
+    vocab = words["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+
+
+def swap_control(_config: dict, words: dict, _settings: dict) -> None:
+    first, second = words["added_tokens"][3:5]
+    first["content"], second["content"] = second["content"], first["content"]
+
+
+def other_end(config: dict, _words: dict, _settings: dict) -> None:
+    config["eos_token_id"] += 1
+
+
+def other_template(_config: dict, _words: dict, settings: dict) -> None:
+    settings["chat_template"] = settings["chat_template"].replace("<|im_start|>", "<|im_start|> ")
+
+
+def test_equal_checkpoints_have_no_conflicts(make):
+    student, teacher = make(), make()
+    assert find_conflicts(student, teacher) == []
+    assert read_fingerprint(student) == read_fingerprint(teacher)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (swap_ids, "for b'b', the student for b'a'"),
+        (swap_control, "other control tokens"),
+        (other_end, "ends replies with token ids"),
+        (other_template, "writes conversations in another way"),
+    ],
+)
+def test_a_teacher_of_other_tokens_is_refused(make, change, reason):
+    """The sizes of all these vocabularies are the same."""
+    conflicts = find_conflicts(make(), make(change))
+    assert any(reason in line for line in conflicts), conflicts
+    with pytest.raises(ConfigError, match="cannot teach this student"):
+        Preflight(tuple(conflicts)).raise_if_refused()
+
+
+def logits(*probabilities: float) -> torch.Tensor:
+    return torch.tensor([probabilities]).log()
+
+
+def test_kl_overlap_and_mass_by_hand():
+    student = logits(0.4, 0.3, 0.1, 0.08, 0.06, 0.05, 0.01)
+    teacher = logits(0.3, 0.4, 0.1, 0.08, 0.01, 0.06, 0.05)
+    check = check_domain("sums", student, teacher, 0.5, 0.8)
+    expected = 0.4 * torch.log(torch.tensor(4 / 3)) + 0.3 * torch.log(torch.tensor(0.75))
+    expected += (
+        0.06 * torch.log(torch.tensor(6.0))
+        + 0.05 * torch.log(torch.tensor(5 / 6))
+        + 0.01 * torch.log(torch.tensor(0.2))
+    )
+    assert check.kl == pytest.approx(expected.item(), abs=1e-6)
+    assert check.overlap == pytest.approx(0.8)
+    assert check.shared_mass == pytest.approx(0.89)
+    assert check.headroom == pytest.approx(0.3)
+
+
+def test_a_far_teacher_and_a_useless_one_are_warned_of():
+    near, far = logits(0.5, 0.3, 0.2), logits(0.05, 0.05, 0.9)
+    assert check_domain("a", near, near, 0.5, 0.8).warnings == []
+    (warning,) = check_domain("a", near, far, 0.5, 0.8).warnings
+    assert warning.startswith("a: the teacher is far off, 1.39 nats a token (over 0.2)")
+    assert check_domain("a", near, near, 0.5, 0.5).warnings == [
+        "a: the teacher is no better than the student: make it 'self'"
+    ]
+    assert check_domain("a", near, near, 0.5, 0.5, is_self=True).warnings == []
+    report = Preflight((), (check_domain("a", near, far, 0.5, 0.8), check_domain("b", near, near))).as_text()
+    assert report.splitlines()[2] == "| a | 1.388 | 100.0% | 100.0% | 50.0% | 80.0% | 30.0% |"
+    assert report.splitlines()[3] == "| b | 0.000 | 100.0% | 100.0% | - | - | - |"
+    assert report.splitlines()[-1].startswith("warning: a: the teacher is far off")
