@@ -93,6 +93,19 @@ def test_a_teacher_equal_to_the_student_teaches_nothing():
     assert gradient(reverse_kl, STUDENT).abs().max() < 1e-15
 
 
+def test_wrong_labels_in_a_tenth_of_the_prompts_show():
+    """The student ends at the geometric mean of both teachers, visibly off its own one."""
+    other = TEACHER.flip(0)
+
+    def mislabelled(logits_V: Tensor) -> Tensor:
+        return 0.9 * expected_loss(logits_V, TEACHER) + 0.1 * expected_loss(logits_V, other)
+
+    student_V, kls = descend(mislabelled, steps=400)
+    assert torch.allclose(student_V, (0.9 * TEACHER + 0.1 * other).softmax(-1), atol=1e-3)
+    assert kls[-1] > 0.01
+    assert descend(lambda logits_V: expected_loss(logits_V, TEACHER), steps=400)[1][-1] < 1e-4
+
+
 def test_the_full_kl_is_never_negative_and_zero_for_equals():
     generator = torch.Generator().manual_seed(1)
     student_RV, teacher_RV = torch.randn(2, 200, 7, generator=generator, dtype=torch.float64) * 5

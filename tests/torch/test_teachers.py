@@ -13,9 +13,10 @@ from openmimo.config import parse_config
 from openmimo.errors import ConfigError, TrainingError
 from openmimo.model.model import MiMo, new_model, published_tensors
 from openmimo.train import teachers as module
-from openmimo.train.data import Branch, Tree, pack
 from openmimo.train.merge import add_tasks, average
-from openmimo.train.teachers import SELF, ServerTeacher, Teachers, target_logits
+from openmimo.train.policy import pack_rollouts
+from openmimo.train.rollout import Rollout
+from openmimo.train.teachers import SELF, ServerTeacher, Teachers, read_logits
 from tests.torch.test_model import SMALL
 
 
@@ -35,7 +36,13 @@ def folders(tmp_path):
     return tmp_path
 
 
-BATCH = pack([Tree([3, 4, 5], [Branch([6, 7, 8], [0.0, 1.0, 1.0]), Branch([6, 9], [0.0, 1.0])])], pad_id=0, multiple=2)
+def rollout(ids: list[int], prompt: int = 4) -> Rollout:
+    """One turn after a prompt of 4 tokens."""
+    own = [place >= prompt for place in range(len(ids))]
+    return Rollout("sums", "", "1", ids, own, [-1.0 * o for o in own], None, 1.0, False, prompt)
+
+
+BATCH = pack_rollouts([[rollout([3, 4, 5, 6, 7, 8]), rollout([3, 4, 5, 6, 9])]], pad_id=0, multiple=2)
 
 
 def test_several_models_and_one_rotated_say_the_same(folders):
@@ -44,19 +51,19 @@ def test_several_models_and_one_rotated_say_the_same(folders):
     for domain, seed in [("sums", 1), ("home", 2), ("chat", 0), ("sums", 1)]:
         logits_RV = several.logits(domain, BATCH)
         assert torch.equal(logits_RV, rotated.logits(domain, BATCH))
-        assert torch.equal(logits_RV, target_logits(model(seed), BATCH))
+        assert torch.equal(logits_RV, read_logits(model(seed), BATCH))
         assert not logits_RV.requires_grad
     assert several.model("sums") is several.model("sums")
     assert len(several._models) == 3
     assert len(rotated._models) == 1
-    with pytest.raises(ConfigError, match="no teacher is named for 'car'"):
+    with pytest.raises(ConfigError, match="no checkpoint is named to teach 'car'"):
         several.model("car")
 
 
 def test_a_teacher_equal_to_the_student_gives_no_advantage_at_any_token(folders):
     """Same path, same kernels: the difference is not small but zero."""
     student = model(0).train()
-    assert torch.equal(target_logits(student, BATCH), Teachers({"a": SELF}, folders / "0").logits("a", BATCH))
+    assert torch.equal(read_logits(student, BATCH), Teachers({"a": SELF}, folders / "0").logits("a", BATCH))
     assert student.training
 
 
@@ -66,7 +73,7 @@ def test_averages_and_tasks_are_added_weight_by_weight():
     w, a, b = (m.state_dict()[name] for m in (base, one, two))
     assert torch.allclose(average([one, two]).state_dict()[name], (a + b) / 2)
     assert torch.allclose(add_tasks(base, [one, two], 0.25).state_dict()[name], w / 2 + (a + b) / 4, atol=1e-6)
-    assert torch.allclose(add_tasks(base, [one]).state_dict()[name], a)
+    assert torch.allclose(add_tasks(base, [one]).state_dict()[name], a, atol=1e-6)
     with pytest.raises(ConfigError, match=r"model 1 differs from the first in lm_head\.weight"):
         average([base, new_model(parse_config({**SMALL, "vocab_size": 51}), 0)])
     with pytest.raises(ConfigError, match="at least one"):
@@ -113,6 +120,7 @@ def test_a_server_scores_what_it_did_not_write(peer):
     teacher = ServerTeacher(url, "big", api_key="secret")
     assert teacher.logprobs([[5, 6, 7], [8, 9]]) == [[0.0, -0.6, -0.7], [0.0, -0.9]]
     assert teacher.vocabulary([5, 6]) == ["t5", "t6"]
+    assert teacher.own_logprobs([rollout([5, 6, 7, 8, 9])]).tolist() == pytest.approx([-0.9])
     asked = next(body for body in handler.seen if body["prompt"] == [8, 9])
     assert (asked["path"], asked["key"], asked["model"]) == ("/v1/completions", "Bearer secret", "big")
     assert (asked["echo"], asked["logprobs"], asked["max_tokens"]) == (True, 1, 1)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -23,7 +23,7 @@ __all__ = ["DomainCheck", "Fingerprint", "Preflight", "check_domain", "find_conf
 MAX_KL = 0.2
 """Nats a token from student to teacher; beyond it students of our toy runs recovered half of the headroom only."""
 MIN_SHARED_MASS = 0.9
-"""Probability that the teacher gives to the student's most likely tokens; less and most advantages are negative."""
+"""What the teacher leaves of the probability of the student's likely tokens; below, most advantages are negative."""
 TOP = 5
 
 _TOOL = {
@@ -76,7 +76,7 @@ class DomainCheck:
         num_tokens: tokens that were compared.
         kl: KL(student || teacher), nats a token.
         overlap: share of the student's 5 most likely tokens that are among the teacher's.
-        shared_mass: probability that the teacher gives to those of the student.
+        shared_mass: probability that the teacher gives to those of the student, as a share of what the student does.
         student_reward, teacher_reward: mean rewards of both at the domain's tasks; None where nobody played them.
         is_self: the teacher is the student itself.
     """
@@ -108,8 +108,8 @@ class DomainCheck:
             )
         if self.shared_mass < MIN_SHARED_MASS:
             found.append(
-                f"{self.domain}: the teacher gives {100 * self.shared_mass:.0f}% to what the student would write "
-                f"(under {100 * MIN_SHARED_MASS:.0f}%): are prompts written as in its training?"
+                f"{self.domain}: the teacher leaves what the student would write {100 * self.shared_mass:.0f}% of its "
+                f"probability (under {100 * MIN_SHARED_MASS:.0f}%): are prompts written as in its training?"
             )
         if not self.is_self and self.headroom is not None and self.headroom <= 0:
             found.append(f"{self.domain}: the teacher is no better than the student: make it {'self'!r}")
@@ -142,6 +142,12 @@ class Preflight:
         """The report as plain data for JSON."""
         checks = [{**asdict(check), "headroom": check.headroom} for check in self.checks]
         return {"refusals": list(self.refusals), "warnings": self.warnings, "domains": checks}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Preflight":
+        """Undo `as_data`."""
+        checks = ({key: value for key, value in check.items() if key != "headroom"} for check in data["domains"])
+        return cls(tuple(data["refusals"]), tuple(DomainCheck(**check) for check in checks))
 
     def as_text(self) -> str:
         """The report as a Markdown table with the warnings under it."""
@@ -229,9 +235,9 @@ def check_domain(
     top = min(TOP, student_RV.shape[-1])
     likely_RK, theirs_RK = student_RV.topk(top).indices, teacher_RV.topk(top).indices
     overlap = (likely_RK[:, :, None] == theirs_RK[:, None]).any(-1).float().mean().item()
-    mass = teacher_RV.softmax(-1).gather(1, likely_RK).sum(-1).mean().item()
+    theirs, ours = (logits_RV.softmax(-1).gather(1, likely_RK).sum().item() for logits_RV in (teacher_RV, student_RV))
     kl = reverse_kl(student_RV, teacher_RV).mean().item()
-    return DomainCheck(domain, len(student_RV), kl, overlap, mass, student_reward, teacher_reward, is_self)
+    return DomainCheck(domain, len(student_RV), kl, overlap, theirs / ours, student_reward, teacher_reward, is_self)
 
 
 def _pieces(tokenizer: Tokenizer) -> list[bytes | None]:

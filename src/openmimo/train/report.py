@@ -130,6 +130,8 @@ def _take_step(history: _History, step: int, record: Mapping[str, Any]) -> None:
     for name, value in record.items():
         if name not in NO_SERIES and isinstance(value, int | float):
             history.series[name].append((step, value))
+        elif isinstance(value, dict):
+            _take_scores(history, step, {name: value})
     if record.get("experts"):
         history.experts.append((step, record["experts"]))
 

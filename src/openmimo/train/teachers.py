@@ -19,10 +19,11 @@ from torch import Tensor
 from openmimo.checkpoint import Checkpoint
 from openmimo.errors import ConfigError, TrainingError
 from openmimo.model.model import MiMo, load_model
-from openmimo.train.data import PackedBatch
+from openmimo.train.policy import PolicyBatch, own_logits
 from openmimo.train.processes import training_device
+from openmimo.train.rollout import Rollout
 
-__all__ = ["SELF", "ServerTeacher", "Teachers", "target_logits"]
+__all__ = ["SELF", "ServerTeacher", "Teachers", "read_logits"]
 
 SELF = "self"
 """In place of a teacher: the student as it was before distillation, for a domain that has no better one."""
@@ -32,39 +33,43 @@ TIMEOUT_S = 120.0
 CONCURRENCY = 8
 
 
-def target_logits(model: MiMo, batch: PackedBatch) -> Tensor:
-    """Run the trunk and give its opinion on every target.
-
-    Args:
-        model: any mode; put back as it was.
-        batch: packed tokens; a target is a token with a weight.
-    Returns:
-        float32 [R, V], for each target, row by row, the logits that it was chosen from.
-    """
-    was_training = model.training
-    model.eval()
-    try:
-        hidden_BTC = model(batch.ids_BT, batch.layout)
-        return model.logits(hidden_BTC[batch.targets(1)[1] > 0]).float()
-    finally:
-        model.train(was_training)
-
-
 class Teachers:
-    """The teachers of all domains, checkpoints of the student's shape or any other with its vocabulary.
+    """The teachers of all domains.
 
     Args:
-        folders: checkpoint of each domain, or `SELF`.
+        named: for each domain a checkpoint folder, a server, or `SELF`.
         student: checkpoint that distillation starts from.
         is_rotated: keep one model in memory and read another when a domain needs it, in place of keeping all.
     Attributes:
-        folders: checkpoint of each domain, `SELF` resolved.
+        folders: checkpoints by domain, `SELF` resolved.
+        servers: servers by domain.
     """
 
-    def __init__(self, folders: Mapping[str, str | Path], student: str | Path, is_rotated: bool = False):
-        self.folders = {domain: Path(student if folder == SELF else folder) for domain, folder in folders.items()}
-        self._is_rotated = is_rotated
+    def __init__(
+        self, named: Mapping[str, "str | Path | ServerTeacher"], student: str | Path, is_rotated: bool = False
+    ):
+        self.servers = {domain: teacher for domain, teacher in named.items() if isinstance(teacher, ServerTeacher)}
+        self.folders = {
+            domain: Path(student if teacher == SELF else teacher)
+            for domain, teacher in named.items()
+            if not isinstance(teacher, ServerTeacher)
+        }
+        self._student, self._is_rotated = Path(student), is_rotated
         self._models: dict[Path, MiMo] = {}
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Every checkpoint that teaches, once."""
+        return list(dict.fromkeys(self.folders.values()))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What identifies the teacher of each domain, to be compared when a run goes on."""
+        return {**{d: str(p) for d, p in self.folders.items()}, **{d: s.url for d, s in self.servers.items()}}
+
+    def is_self(self, domain: str) -> bool:
+        """Whether the student of the start teaches a domain."""
+        return self.folders.get(domain) == self._student
 
     def model(self, domain: str) -> MiMo:
         """The teacher of a domain, in eval mode on the training device.
@@ -74,11 +79,11 @@ class Teachers:
         Returns:
             the model; domains with one checkpoint share it.
         Raises:
-            ConfigError: no teacher has that domain.
+            ConfigError: no checkpoint teaches that domain.
             CheckpointError: its folder is damaged.
         """
         if domain not in self.folders:
-            raise ConfigError(f"no teacher is named for {domain!r}: name one, or {SELF!r}")
+            raise ConfigError(f"no checkpoint is named to teach {domain!r}: name one, or {SELF!r}")
         folder = self.folders[domain]
         if folder not in self._models:
             if self._is_rotated:
@@ -86,19 +91,36 @@ class Teachers:
             self._models[folder] = load_model(Checkpoint.open(folder)).to(training_device()).requires_grad_(False)
         return self._models[folder]
 
-    @torch.no_grad()
-    def logits(self, domain: str, batch: PackedBatch) -> Tensor:
-        """What the teacher of a domain would have written in place of every target.
+    def logits(self, domain: str, batch: PolicyBatch) -> Tensor:
+        """What the teacher of a domain would have written in place of every own token.
 
         Args:
-            domain: of all rows of the batch.
-            batch: packed tokens.
+            domain: of all rollouts of the batch.
+            batch: the rollouts.
         Returns:
-            as `target_logits`.
+            as `read_logits`.
         Raises:
-            ConfigError: no teacher has that domain.
+            ConfigError: no checkpoint teaches that domain.
         """
-        return target_logits(self.model(domain), batch)
+        return read_logits(self.model(domain), batch)
+
+
+@torch.no_grad()
+def read_logits(model: MiMo, batch: PolicyBatch) -> Tensor:
+    """A model's opinion on what was written.
+
+    Args:
+        model: any mode; put back as it was. Its experts choose freely: they are not the sampler's.
+        batch: rollouts.
+    Returns:
+        float32 [R, V] logits that every own token might have been chosen from.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        return own_logits(model, batch)[1]
+    finally:
+        model.train(was_training)
 
 
 class ServerTeacher:
@@ -112,6 +134,8 @@ class ServerTeacher:
         model: its name there.
         api_key: sent as a bearer token if given.
         timeout_s: for one sequence.
+    Attributes:
+        url: where completions are asked for.
     Raises:
         ConfigError: the URL is neither http nor https.
     Source: `echo` and `logprobs` of the OpenAI completions API, with token ids as the prompt; vLLM's server has them.
@@ -120,7 +144,7 @@ class ServerTeacher:
     def __init__(self, url: str, model: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S):
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"the teacher's URL {url!r} must begin with http:// or https://, and end with /v1")
-        self._url, self._model, self._timeout_s = f"{url.rstrip('/')}/completions", model, timeout_s
+        self.url, self._model, self._timeout_s = f"{url.rstrip('/')}/completions", model, timeout_s
         self._headers = {"Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -138,6 +162,21 @@ class ServerTeacher:
         """
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             return list(pool.map(lambda ids: self._score(ids)[0], sequences))
+
+    def own_logprobs(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """Score what a student wrote.
+
+        Args:
+            rollouts: its episodes.
+        Returns:
+            float32, one number for each own token, rollout after rollout.
+        Raises:
+            TrainingError: as `logprobs`.
+        """
+        scored = zip(self.logprobs([rollout.ids for rollout in rollouts]), rollouts, strict=True)
+        return torch.tensor(
+            [value for values, rollout in scored for value, own in zip(values, rollout.is_own, strict=True) if own]
+        )
 
     def vocabulary(self, ids: Sequence[int]) -> list[str]:
         """What the server takes token ids for.
@@ -175,7 +214,7 @@ class ServerTeacher:
     def _post(self, body: Mapping[str, Any]) -> Any:
         data = json.dumps(body).encode()
         for attempt in range(ATTEMPTS):
-            request = urllib.request.Request(self._url, data, self._headers)
+            request = urllib.request.Request(self.url, data, self._headers)
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
                     return json.load(answer)
@@ -190,11 +229,11 @@ class ServerTeacher:
             if attempt + 1 < ATTEMPTS:
                 time.sleep(BACKOFF_S * 2**attempt)
         raise TrainingError(
-            f"the teacher at {self._url} cannot be used after {ATTEMPTS} attempts: {problem}. Start it again and resume"
+            f"the teacher at {self.url} cannot be used after {ATTEMPTS} attempts: {problem}. Start it again and resume"
         ) from problem
 
     def _useless(self, reason: str) -> TrainingError:
         return TrainingError(
-            f"the teacher at {self._url} gives no log-probabilities of prompts: {reason}. It must take token ids with "
+            f"the teacher at {self.url} gives no log-probabilities of prompts: {reason}. It must take token ids with "
             '"echo" and "logprobs", as completions of the OpenAI API'
         )

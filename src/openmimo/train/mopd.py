@@ -1,0 +1,231 @@
+"""Multi-teacher on-policy distillation: the student writes, each domain's teacher says how it likes every token.
+
+One step: tasks of every domain are drawn, an engine with the student's weights plays them, the domain's teacher scores
+what was written, and the student moves towards it. Nothing touches the disk in between.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openmimo.checkpoint import Checkpoint
+from openmimo.engine.engine import Engine
+from openmimo.engine.params import SamplingParams
+from openmimo.environments import Environment, Task
+from openmimo.errors import ConfigError
+from openmimo.loading import load
+from openmimo.model.model import MiMo, load_model, published_tensors
+from openmimo.train.credit import group_advantages
+from openmimo.train.distill import MopdObjective
+from openmimo.train.domains import DomainWatch, domain_table
+from openmimo.train.lessons import Lesson, MopdStep, mean_reward, mopd_losses
+from openmimo.train.loss import Losses, LossWeights
+from openmimo.train.policy import pack_rollouts, split_groups
+from openmimo.train.preflight import Preflight, check_domain, find_conflicts
+from openmimo.train.processes import training_device
+from openmimo.train.rollout import Rollout, roll_out
+from openmimo.train.teachers import Teachers, read_logits
+from openmimo.train.trainer import TrainConfig, train
+
+__all__ = ["DrawTasks", "Practice", "Score", "distil", "play", "preflight"]
+
+DrawTasks = Callable[[int], Mapping[str, Sequence[tuple[Environment, Task]]]]
+"""Tasks of every domain for a step; the same number always gives the same tasks. The domain picks the teacher."""
+
+Score = Callable[[Engine, int], dict[str, Any]]
+"""Scores an engine that has the student's weights after a number of steps, to log."""
+
+TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+PREFLIGHT = "preflight.json"
+PAD_ID = 0
+"""Fills gaps that nobody sees."""
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What is practised and how.
+
+    Attributes:
+        draw: the tasks.
+        samples: attempts at each task; more than one only serves the outcome's advantage.
+        params: how replies are sampled; temperature 1 and no filter, or the student does not learn from itself.
+        objective: what is minimised.
+        slots: replies that the engine writes at once.
+        part_tokens: most tokens that go through a model at once, padding counted.
+    """
+
+    draw: DrawTasks
+    samples: int = 1
+    params: SamplingParams = field(default_factory=SamplingParams)
+    objective: MopdObjective = field(default_factory=MopdObjective)
+    slots: int = 64
+    part_tokens: int = 16384
+
+
+def distil(
+    student: Path,
+    teachers: Teachers,
+    practice: Practice,
+    config: TrainConfig,
+    score: Score | None = None,
+    score_every: int = 0,
+) -> Path:
+    """Distil the teachers into a student, or go on with it.
+
+    Args:
+        student: checkpoint to start from, with a tokenizer.
+        teachers: one for each domain.
+        practice: the tasks and the objective.
+        config: the run; a fresh one writes the pre-flight report to its folder first.
+        score: called every `score_every` steps; its result is logged.
+        score_every: 0 for never.
+    Returns:
+        folder of the last snapshot, a checkpoint in the published layout.
+    Raises:
+        ConfigError: a teacher cannot teach this student, or settings contradict each other.
+        CheckpointError: a checkpoint is damaged.
+        TrainingError: as `train`, or a teacher's server fails.
+    Source: MOPD, section 4.4 of the MiMo-V2-Flash report.
+    """
+    _check(teachers, practice)
+    files = {name: (student / name).read_text(encoding="utf-8") for name in TEXT_FILES if (student / name).is_file()}
+    model = load_model(Checkpoint.open(student))
+    with load(student, "f32", threads=torch.get_num_threads(), num_slots=practice.slots) as engine:
+        report = preflight(student, teachers, practice, model, engine, Path(config.folder))
+        school = _School(model, engine, teachers, practice, report)
+        evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)
+        config = replace(config, data=f"{config.data} {practice.samples} {practice.objective} {teachers.names}".strip())
+        return train(model, config, school.lessons, files, evaluate, score_every, school.losses)
+
+
+class _School:
+    """Draws tasks, lets the student's engine play them, asks the teachers, and watches the domains."""
+
+    def __init__(self, model: MiMo, engine: Engine, teachers: Teachers, practice: Practice, report: Preflight):
+        self.model, self.engine, self.teachers, self.practice = model, engine, teachers, practice
+        self.untold = report.warnings
+        self.watch = DomainWatch(
+            {c.domain: (c.student_reward, c.teacher_reward) for c in report.checks if c.headroom is not None}
+        )
+
+    def refreshed(self) -> Engine:
+        """The engine, with the student's weights as they are now."""
+        self.engine.update(published_tensors(self.model))
+        return self.engine
+
+    def lessons(self, step: int) -> MopdStep:
+        """Everything that one step learns from."""
+        played = play(self.refreshed(), self.practice, step)
+        return MopdStep(tuple(lesson for domain, groups in played.items() for lesson in self.ask(domain, groups)))
+
+    def ask(self, domain: str, groups: Sequence[Sequence[Rollout]]) -> Iterator[Lesson]:
+        """What the teacher of a domain thinks of rollouts, in parts that fit into memory."""
+        for numbers in split_groups(groups, self.practice.part_tokens):
+            part = [groups[number] for number in numbers]
+            rollouts = tuple(rollout for group in part for rollout in group)
+            batch = pack_rollouts(part, PAD_ID).to(training_device())
+            advantages = [value for group in part for value in group_advantages([one.reward for one in group])]
+            outcome_R = torch.tensor(advantages, device=batch.sampled_R.device)[batch.sequences_R]
+            if domain in self.teachers.servers:
+                teacher_R, teacher_RV = self.teachers.servers[domain].own_logprobs(rollouts), None
+            else:
+                teacher_RV = self.teachers.logits(domain, batch)
+                teacher_R = teacher_RV.log_softmax(-1).gather(1, batch.ids_R[:, None]).squeeze(1)
+            is_full = self.practice.objective.is_full
+            yield Lesson(
+                domain, batch, rollouts, outcome_R, teacher_R.to(outcome_R.device), teacher_RV if is_full else None
+            )
+
+    def losses(self, model: MiMo, step: MopdStep, weights: LossWeights, progress: float) -> Losses:
+        """As `train` wants it, with the table of domains among the figures."""
+        losses, domains = mopd_losses(model, step, self.practice.objective, weights, progress)
+        stats = [stats for lesson in step.lessons for rollout in lesson.rollouts for stats in rollout.stats]
+        alarms, self.untold = (*self.untold, *self.watch.look(domains)), []
+        table = domain_table(domains)
+        recovered = {domain: self.watch.recovered(domain) for domain in domains}
+        table["recovered"] = {domain: value for domain, value in recovered.items() if value is not None}
+        figures = {
+            **losses.figures,
+            "reward": mean_reward([rollout for lesson in step.lessons for rollout in lesson.rollouts]),
+            "acceptance_length": sum(one.new_tokens - 1 for one in stats) / max(sum(one.steps for one in stats), 1),
+            **{f"{name} by domain": row for name, row in table.items() if row},
+        }
+        return replace(losses, figures=figures, alarms=alarms)
+
+
+def preflight(
+    student: Path, teachers: Teachers, practice: Practice, model: MiMo, engine: Engine, folder: Path
+) -> Preflight:
+    """Make the pre-flight report, or read that of a run that goes on.
+
+    Args:
+        student, teachers, practice: of the run.
+        model: the student.
+        engine: with the student's weights; it gets them back.
+        folder: run folder, where the report is kept.
+    Returns:
+        the report.
+    Raises:
+        ConfigError: a teacher cannot teach this student.
+    """
+    path = folder / PREFLIGHT
+    if path.is_file():
+        return Preflight.from_data(json.loads(path.read_text(encoding="utf-8")))
+    conflicts = [line for teacher in teachers.checkpoints for line in find_conflicts(student, teacher)]
+    Preflight(tuple(conflicts)).raise_if_refused()
+    checks = []
+    for domain, groups in play(engine, practice, 0).items():
+        if domain in teachers.servers:
+            continue
+        teacher = teachers.model(domain)
+        batch = pack_rollouts(groups, PAD_ID).to(training_device())
+        student_RV, teacher_RV = read_logits(model, batch), read_logits(teacher, batch)
+        engine.update(published_tensors(teacher))
+        rewards = [
+            mean_reward([one for group in found for one in group])
+            for found in (groups, play(engine, practice, 0, domain)[domain])
+        ]
+        engine.update(published_tensors(model))
+        checks.append(check_domain(domain, student_RV, teacher_RV, *rewards, is_self=teachers.is_self(domain)))
+    report = Preflight((), tuple(checks))
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report.as_data(), indent=1), encoding="utf-8")
+    return report
+
+
+def play(engine: Engine, practice: Practice, step: int, only: str | None = None) -> dict[str, list[list[Rollout]]]:
+    """Let an engine play a step's tasks, those of all domains at once.
+
+    Args:
+        engine: with a chat format.
+        practice: the tasks.
+        step: which.
+        only: the one domain that is wanted; None plays all.
+    Returns:
+        for each domain, a group of rollouts for each task.
+    """
+    drawn = {domain: tasks for domain, tasks in practice.draw(step).items() if only in (None, domain)}
+    params = replace(practice.params, seed=step)
+    groups = iter(roll_out(engine, [pair for tasks in drawn.values() for pair in tasks], practice.samples, params))
+    return {domain: [next(groups) for _ in tasks] for domain, tasks in drawn.items()}
+
+
+def _check(teachers: Teachers, practice: Practice) -> None:
+    """A setting that cannot take effect is an error."""
+    objective = practice.objective
+    if objective.is_full and teachers.servers:
+        raise ConfigError(
+            f"the teacher of {', '.join(teachers.servers)} is a server, which scores what was written and nothing "
+            "else: choose is_full=False"
+        )
+    if objective.alpha and practice.samples < 2:
+        raise ConfigError(
+            f"alpha={objective.alpha} compares samples of one task, but samples={practice.samples}: take at least 2, "
+            "or alpha=0"
+        )
+    if practice.params.temperature != 1 or practice.params.top_k or practice.params.top_p < 1 or practice.params.min_p:
+        raise ConfigError("the student must write as it is: temperature 1 and no filters")
