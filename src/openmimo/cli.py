@@ -164,7 +164,7 @@ def _add_quantize(commands: Any) -> None:
 
 def _add_train(commands: Any) -> None:
     parser = commands.add_parser("train", help="pre-train a model, fine-tune it, reward it, or plot a run")
-    parser.add_argument("stage", choices=("pretrain", "sft", "rl", "report"), help="what to do")
+    parser.add_argument("stage", choices=("pretrain", "sft", "rl", "mopd", "report"), help="what to do")
     parser.add_argument("target", help="a recipe (.py); for sft also a checkpoint folder; for report a run folder")
     parser.add_argument("--data", help="JSONL file of conversations, to fine-tune a checkpoint folder on")
     parser.add_argument("--out", help="folder of the run (default: runs/ and the target's name)")

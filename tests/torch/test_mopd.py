@@ -1,102 +1,121 @@
 """Distillation from end to end on tiny models: what the student writes, what its teachers say, what it becomes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from drills import DRILLS
 
-from openmimo.chat import Message
-from openmimo.checkpoint import Checkpoint
 from openmimo.engine.params import SamplingParams
-from openmimo.environments import Task
-from openmimo.model.model import MiMo, load_model
+from openmimo.errors import ConfigError
+from openmimo.model.model import MiMo
+from openmimo.train.distill import MopdObjective
 from openmimo.train.log import read_metrics
 from openmimo.train.loss import LossWeights
 from openmimo.train.mopd import Practice, distil
 from openmimo.train.optim import OptimConfig
-from openmimo.train.teachers import Teachers
+from openmimo.train.report import write_report
+from openmimo.train.teachers import SELF, ServerTeacher, Teachers
 from openmimo.train.trainer import TrainConfig
-from tests.torch.tiny import write_tiny
+from tests.torch.drill_model import save, tiny_model
+
+DOMAINS = ("sum", "order", "reverse")
 
 
-@dataclass
-class OneTurn:
-    """An episode of one reply; the reward is the share of its letters that are in the wanted set."""
-
-    messages: list[Message]
-    wanted: str
-    tools: tuple[dict[str, Any], ...] = ()
-
-    def step(self, reply: Message) -> list[Message]:
-        self.messages.append(reply)
-        return []
-
-    def reward(self) -> float:
-        text = self.messages[-1].content
-        return sum(letter in self.wanted for letter in text) / max(len(text), 1)
+def outspoken(seed: int = 0) -> MiMo:
+    """Fresh weights, but not every token is equally likely."""
+    model = tiny_model(seed)
+    with torch.no_grad():
+        model.model.embed_tokens.weight *= 10
+    return model
 
 
-@dataclass
-class Letters:
-    """Tasks that ask for letters of one half of the alphabet."""
-
-    name: str
-    wanted: str
-
-    def tasks(self, split: str, seed: int, count: int, phrasings: str | None = None) -> Iterator[Task]:
-        for number in range(count):
-            yield Task(f"{self.name}-{seed}-{number}", "", (Message("user", f"{self.name} {number % 4}"),), (), ())
-
-    def start(self, task: Task) -> OneTurn:
-        return OneTurn(list(task.messages), self.wanted)
-
-    def gold(self, task: Task) -> tuple[Message, ...]:
-        return ()
-
-
-DOMAINS = {"early": Letters("early", "abcdefghijklm"), "late": Letters("late", "nopqrstuvwxyz")}
-MTP = ".mtp"
-
-
-def draw(step: int, count: int = 4):
-    return {name: [(env, task) for task in env.tasks("train", step, count)] for name, env in DOMAINS.items()}
-
-
-def changed(model: MiMo, seed: int, amount: float = 0.1) -> MiMo:
+def changed(model: MiMo, seed: int) -> MiMo:
     """A teacher: the same model with other weights."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and MTP not in name:
-                parameter += amount * torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim >= 2 and ".mtp" not in name:
+                parameter += 0.3 * parameter.std() * torch.randn(parameter.shape, generator=generator)
     return model
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
+    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("mopd")
-    student = write_tiny(out / "student")
-    for seed, name in enumerate(DOMAINS):
-        write_tiny(out / name, changed(load_model(Checkpoint.open(student)), seed + 1))
-    return {"student": student, **{name: out / name for name in DOMAINS}}
+    teachers = {name: save(changed(outspoken(), seed + 1), out / name) for seed, name in enumerate(DOMAINS[:2])}
+    return {"student": save(outspoken(), out / "student"), **teachers}
 
 
-def run(folders, out: Path, steps: int = 10, named=None, **settings) -> list[dict]:
-    teachers = Teachers(named or {name: folders[name] for name in DOMAINS}, folders["student"])
-    practice = Practice(draw, params=SamplingParams(max_new_tokens=4), **settings)
-    optim = OptimConfig(lr=5e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
+def draw(step: int):
+    return {name: [(DRILLS[name], task) for task in DRILLS[name].tasks("train", step, 6)] for name in DOMAINS}
+
+
+PRACTICE = Practice(draw, params=SamplingParams(max_new_tokens=4), slots=16, part_tokens=512)
+
+
+def run(folders, out: Path, steps: int, practice: Practice = PRACTICE) -> list[dict]:
+    teachers = Teachers({"sum": folders["sum"], "order": folders["order"], "reverse": SELF}, folders["student"])
+    optim = OptimConfig(lr=3e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
     weights = LossWeights(mtp=0.3, balance=0.0)
-    config = TrainConfig(str(out), steps, optim=optim, weights=weights, balance_speed=0.0, bf16=False)
+    config = TrainConfig(str(out), steps, save_every=4, optim=optim, weights=weights, balance_speed=0.0, bf16=False)
     distil(folders["student"], teachers, practice, config)
     return [record for record in read_metrics(out / "metrics.jsonl") if "loss" in record]
 
 
-def test_the_student_moves_towards_every_teacher(folders, tmp_path):
-    records = run(folders, tmp_path / "run", steps=10)
-    first, last = records[0]["kl by domain"], records[-1]["kl by domain"]
-    print(first, last, [r["tok_s"] for r in records])
-    for domain in DOMAINS:
-        assert last[domain] < 0.5 * first[domain]
+@pytest.fixture(scope="module")
+def unbroken(folders, tmp_path_factory) -> tuple[Path, list[dict]]:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    return out, run(folders, out, 8)
+
+
+def test_the_student_moves_towards_every_teacher(unbroken):
+    first, last = (unbroken[1][step]["kl by domain"] for step in (0, -1))
+    assert first["reverse"] == pytest.approx(0.0, abs=1e-6)  # its teacher is what it is itself
+    for domain in ("sum", "order"):
+        assert first[domain] > 0.02
+        assert last[domain] < 0.8 * first[domain]
+
+
+def test_sampler_and_trainer_agree_so_that_nothing_is_masked(unbroken):
+    assert all(record["masked by domain"] == dict.fromkeys(DOMAINS, 0.0) for record in unbroken[1])
+
+
+def test_a_run_leaves_its_preflight_report_and_plots_of_every_domain(unbroken):
+    out, _ = unbroken
+    report = json.loads((out / "preflight.json").read_text())
+    assert [check["domain"] for check in report["domains"]] == list(DOMAINS)
+    assert report["domains"][2]["is_self"]
+    assert report["refusals"] == []
+    page = write_report(out).read_text()
+    assert all(f"{name} by domain" in page for name in ("kl", "reward", "gradient_share", "entropy", "masked"))
+
+
+def test_a_resumed_run_equals_an_unbroken_one(folders, unbroken, tmp_path):
+    run(folders, tmp_path / "run", 4)
+    resumed = run(folders, tmp_path / "run", 8)
+    assert [record["kl"] for record in resumed] == [record["kl"] for record in unbroken[1]]
+
+
+def test_the_sampled_form_with_outcome_moves_too(folders, tmp_path):
+    objective = MopdObjective(alpha=0.1, is_full=False, has_scales=True)
+    records = run(folders, tmp_path / "run", 1, replace(PRACTICE, samples=2, objective=objective))
+    assert records[0]["grad_norm"] > 0
+
+
+def test_settings_that_contradict_each_other_are_refused(folders, tmp_path):
+    config = TrainConfig(str(tmp_path / "run"), 1)
+    own, server = Teachers({"sum": SELF}, folders["student"]), ServerTeacher("http://localhost:1/v1", "big")
+    remote = Teachers({"sum": server}, folders["student"])
+    alone = replace(PRACTICE, objective=MopdObjective(alpha=0.5))
+    for teachers, practice, reason in (
+        (remote, PRACTICE, "is a server, which scores what was written and nothing else: choose is_full=False"),
+        (own, alone, "compares samples of one task, but samples=1"),
+        (own, replace(PRACTICE, params=SamplingParams(top_p=0.9)), "temperature 1 and no filters"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            distil(folders["student"], teachers, practice, config)
+    assert not (tmp_path / "run").exists()

@@ -1,20 +1,43 @@
 """Refusals and warnings before distillation: swapped ids, another template, another end, a far or useless teacher."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from openmimo.chat import chat_template
+from openmimo.checkpoint import save_checkpoint
+from openmimo.config import parse_config
 from openmimo.errors import ConfigError
+from openmimo.model.model import new_model, published_tensors
+from openmimo.tokenizer import train_tokenizer
 from openmimo.train.preflight import Preflight, check_domain, find_conflicts, read_fingerprint
-from tests.torch.tiny import write_tiny
+from tests.torch.test_model import SMALL
+from tests.torch.test_train_command import CONTROL_TOKENS
+
+Change = Callable[[dict, dict, dict], None]
+"""Changes a checkpoint's config, tokenizer and settings in place."""
 
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory) -> Callable[..., Path]:
-    """Writes checkpoints that differ in config, tokenizer or settings as a function says."""
-    return lambda change=None: write_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint", change=change)
+    """Writes checkpoints that differ as a function says."""
+    tokenizer = train_tokenizer(["Go home. Done. there"], 400, CONTROL_TOKENS)
+    size = tokenizer.get_vocab_size()
+
+    def write(change: Change = lambda config, words, settings: None) -> Path:
+        config = {**SMALL, "vocab_size": size, "eos_token_id": size - 11, "pad_token_id": size - 13}
+        words = json.loads(tokenizer.to_str())
+        settings = {"chat_template": chat_template("default"), "eos_token": "<|im_end|>"}
+        change(config, words, settings)
+        files = {"tokenizer.json": json.dumps(words), "tokenizer_config.json": json.dumps(settings)}
+        folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+        save_checkpoint(folder, config, dict(published_tensors(new_model(parse_config(config), seed=0))), files)
+        return folder
+
+    return write
 
 
 def swap_ids(_config: dict, words: dict, _settings: dict) -> None:

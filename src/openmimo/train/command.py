@@ -18,7 +18,7 @@ class TrainRequest:
     """What the command line asks for; None where it says nothing.
 
     Attributes:
-        stage: "pretrain", "sft", "rl" or "report".
+        stage: "pretrain", "sft", "rl", "mopd" or "report".
         target: a recipe, a checkpoint folder or a run folder.
         data: JSONL file.
         out: folder of the run.

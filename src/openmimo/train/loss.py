@@ -45,6 +45,7 @@ class Losses:
         accuracy: share of full-weight targets that are the trunk's first choice.
         agreement_K: for each MTP head, the share of full-weight targets that are its first choice.
         figures: what else to log.
+        alarms: what people must be told.
     """
 
     total: Tensor
@@ -53,6 +54,7 @@ class Losses:
     mtp_K: tuple[float, ...]
     agreement_K: tuple[float, ...]
     figures: Mapping[str, Any] = field(default_factory=dict)
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

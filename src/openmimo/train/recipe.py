@@ -1,7 +1,7 @@
 """Recipes: Python files of the user's own that say what a training run is.
 
-A recipe defines some of `pretrain(run)`, `sft(run)` and `rl(run)`. Each gets a `Run`, trains in `run.folder`, and
-returns the folder of the resulting checkpoint, usually what `train` returned.
+A recipe defines some of `pretrain(run)`, `sft(run)`, `rl(run)` and `mopd(run)`. Each gets a `Run`, trains in
+its folder, and returns the folder of the resulting checkpoint, usually what `train` returned.
 """
 
 import importlib.util
@@ -17,8 +17,8 @@ from openmimo.train.trainer import TrainConfig
 
 __all__ = ["Run", "Stage", "load_stage"]
 
-Stage = Literal["pretrain", "sft", "rl"]
-STAGES: tuple[Stage, ...] = ("pretrain", "sft", "rl")
+Stage = Literal["pretrain", "sft", "rl", "mopd"]
+STAGES: tuple[Stage, ...] = ("pretrain", "sft", "rl", "mopd")
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ class _Run:
         shares = expert_shares(self.model)
         speed = value_at(config.balance_speed, progress) if is_usable and config.weights.trunk else 0.0
         loads = balance_bias(self.model, speed)
-        notes = self._count_bad(is_usable, norm, losses)
+        notes = self._count_bad(is_usable, norm, losses) + [{"alarm": text} for text in losses.alarms]
         if is_usable:
             self._update(factor)
             alarm = self.watch.look(shares)
