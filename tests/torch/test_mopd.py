@@ -61,7 +61,7 @@ def run(folders, out: Path, steps: int, practice: Practice = PRACTICE) -> list[d
     teachers = Teachers({"sum": folders["sum"], "order": folders["order"], "reverse": SELF}, folders["student"])
     optim = OptimConfig(lr=3e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
     weights = LossWeights(mtp=0.3, balance=0.0)
-    config = TrainConfig(str(out), steps, save_every=4, optim=optim, weights=weights, balance_speed=0.0, bf16=False)
+    config = TrainConfig(str(out), steps, save_every=3, optim=optim, weights=weights, balance_speed=0.0, bf16=False)
     distil(folders["student"], teachers, practice, config)
     return [record for record in read_metrics(out / "metrics.jsonl") if "loss" in record]
 
@@ -69,7 +69,7 @@ def run(folders, out: Path, steps: int, practice: Practice = PRACTICE) -> list[d
 @pytest.fixture(scope="module")
 def unbroken(folders, tmp_path_factory) -> tuple[Path, list[dict]]:
     out = tmp_path_factory.mktemp("unbroken") / "run"
-    return out, run(folders, out, 8)
+    return out, run(folders, out, 6)
 
 
 def test_the_student_moves_towards_every_teacher(unbroken):
@@ -95,8 +95,8 @@ def test_a_run_leaves_its_preflight_report_and_plots_of_every_domain(unbroken):
 
 
 def test_a_resumed_run_equals_an_unbroken_one(folders, unbroken, tmp_path):
-    run(folders, tmp_path / "run", 4)
-    resumed = run(folders, tmp_path / "run", 8)
+    run(folders, tmp_path / "run", 3)
+    resumed = run(folders, tmp_path / "run", 6)
     assert [record["kl"] for record in resumed] == [record["kl"] for record in unbroken[1]]
 
 

@@ -151,7 +151,7 @@ def _learn(
 ) -> _Pass:
     """Add the gradient of one lesson, which holds a share of the step's sequences."""
     batch = lesson.batch
-    hidden_BTC, logits_RV = own_logits(model, batch)
+    hidden_BTC, logits_RV = own_logits(model, batch, replays=True)
     scores_RV = logits_RV.log_softmax(-1)
     logprobs_R = scores_RV.gather(1, batch.ids_R[:, None]).squeeze(1)
     weights_R = masked_weights(logprobs_R, batch.sampled_R, objective.bounds)

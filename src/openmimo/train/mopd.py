@@ -54,6 +54,7 @@ class Practice:
         samples: attempts at each task; more than one only serves the outcome's advantage.
         params: how replies are sampled; temperature 1 and no filter, or the student does not learn from itself.
         objective: what is minimised.
+        replays: send the student's tokens to the experts that the engine chose, in training as in sampling.
         slots: replies that the engine writes at once.
         part_tokens: most tokens that go through a model at once, padding counted.
     """
@@ -62,6 +63,7 @@ class Practice:
     samples: int = 1
     params: SamplingParams = field(default_factory=SamplingParams)
     objective: MopdObjective = field(default_factory=MopdObjective)
+    replays: bool = True
     slots: int = 64
     part_tokens: int = 16384
 
@@ -98,7 +100,8 @@ def distil(
         report = preflight(student, teachers, practice, model, engine, Path(config.folder))
         school = _School(model, engine, teachers, practice, report)
         evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)
-        config = replace(config, data=f"{config.data} {practice.samples} {practice.objective} {teachers.names}".strip())
+        settings = (practice.samples, practice.params, practice.objective, practice.replays, teachers.names)
+        config = replace(config, data=f"{config.data} {settings}".strip())
         return train(model, config, school.lessons, files, evaluate, score_every, school.losses)
 
 
@@ -151,7 +154,7 @@ class _School:
         figures = {
             **losses.figures,
             "reward": mean_reward([rollout for lesson in step.lessons for rollout in lesson.rollouts]),
-            "acceptance_length": sum(one.new_tokens - 1 for one in stats) / max(sum(one.steps for one in stats), 1),
+            "acceptance": sum(one.new_tokens - 1 for one in stats) / max(sum(one.steps for one in stats), 1),
             **{f"{name} by domain": row for name, row in table.items() if row},
         }
         return replace(losses, figures=figures, alarms=alarms)
@@ -209,7 +212,7 @@ def play(engine: Engine, practice: Practice, step: int, only: str | None = None)
         for each domain, a group of rollouts for each task.
     """
     drawn = {domain: tasks for domain, tasks in practice.draw(step).items() if only in (None, domain)}
-    params = replace(practice.params, seed=step)
+    params = replace(practice.params, seed=step, routes=practice.replays)
     groups = iter(roll_out(engine, [pair for tasks in drawn.values() for pair in tasks], practice.samples, params))
     return {domain: [next(groups) for _ in tasks] for domain, tasks in drawn.items()}
 
