@@ -24,6 +24,7 @@ __all__ = [
     "Finished",
     "ReasoningDelta",
     "ReplyFinished",
+    "StartTurn",
     "ToolCalled",
     "ToolResult",
     "ToolReturned",
@@ -31,14 +32,14 @@ __all__ = [
     "run_agent",
 ]
 
-KEPT_TURNS = 3
-"""The default model was trained on chats of up to three user turns."""
-
 ToolResult = Mapping[str, Any] | str
 """What a tool returns: text, or a JSON-able object; one with the key `error` (a code) is a failure."""
 
 CallTool = Callable[[str, dict[str, Any]], ToolResult]
 """Carries out one tool call, given its name and arguments."""
+
+StartTurn = Callable[[], CallTool]
+"""Called for each reply: gives what carries out its calls, in order."""
 
 
 class ChatEngine(Protocol):
@@ -143,7 +144,7 @@ class Finished:
 AgentEvent = ReasoningDelta | ContentDelta | ToolCalled | ToolReturned | ReplyFinished | Finished
 
 
-def conversation_window(system: str, turns: Sequence[Message]) -> list[Message]:
+def conversation_window(system: str, turns: Sequence[Message], kept: int) -> list[Message]:
     """Choose what of a chat about a changing world the model is shown: the last user turns, under a fresh listing.
 
     A request may mean what was spoken of before ("now the other one too"). Earlier replies keep their calls, results
@@ -152,10 +153,11 @@ def conversation_window(system: str, turns: Sequence[Message]) -> list[Message]:
     Args:
         system: the system message, with the current listing.
         turns: the chat, tool rounds included, the user's new turn last.
+        kept: how many user turns to show, at least 1.
     Returns:
-        the messages to answer: the last KEPT_TURNS user turns and what came between them.
+        the messages to answer: the last user turns and what came between them.
     """
-    asked = [index for index, turn in enumerate(turns) if turn.role == "user"][-KEPT_TURNS:]
+    asked = [index for index, turn in enumerate(turns) if turn.role == "user"][-kept:]
     return [Message("system", system), *(replace(turn, reasoning="") for turn in turns[asked[0] :])]
 
 
@@ -163,7 +165,7 @@ def run_agent(
     engine: ChatEngine,
     messages: Sequence[Message],
     tools: Sequence[Mapping[str, Any]],
-    call_tool: CallTool,
+    start_turn: StartTurn,
     params: SamplingParams,
     max_rounds: int = 6,
 ) -> Generator[AgentEvent, None, None]:
@@ -176,7 +178,7 @@ def run_agent(
         engine: has a chat format.
         messages: the history; the last message is the one to answer.
         tools: tools on offer, in the OpenAI shape.
-        call_tool: carries out one call.
+        start_turn: called for each reply that calls tools; what it gives carries out the calls.
         params: sampling parameters of each reply.
         max_rounds: most replies in one run.
     Yields:
@@ -193,6 +195,7 @@ def run_agent(
         if reply.finish_reason != "stop" or not reply.message.tool_calls:
             reason = reply.finish_reason
             break
+        call_tool = start_turn()
         for call in reply.message.tool_calls:
             returned = _carry_out(call, call_tool)
             added.append(_tool_message(returned))

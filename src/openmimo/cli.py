@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_serve(commands: Any) -> None:
-    parser = commands.add_parser("serve", help="web page and OpenAI-compatible API, with a simulated home to act in")
+    parser = commands.add_parser("serve", help="web page and OpenAI-compatible API, with simulated worlds to act in")
     _engine_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
@@ -74,9 +74,10 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_chat(commands: Any) -> None:
-    parser = commands.add_parser("chat", help="talk in the terminal; the model acts in a simulated home")
+    parser = commands.add_parser("chat", help="talk in the terminal; the model acts in a simulated world")
     _engine_options(parser)
     _sampling_options(parser)
+    parser.add_argument("--world", choices=("home", "car", "energy"), default="home", help="default %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON line for each line of standard input")
     parser.set_defaults(run=_chat)
 
@@ -237,19 +238,21 @@ def _biases(words: Sequence[str]) -> dict[int, float]:
 
 
 def _serve(args: argparse.Namespace) -> None:
-    from openmimo.environments.home import LiveHome, demo_home
+    from openmimo.environments import LIVE_WORLDS
     from openmimo.server.launcher import serve
 
     engine = _load(args)
-    serve(engine, LiveHome(demo_home()), args.host, args.port, args.api_key)
+    serve(engine, [make() for make in LIVE_WORLDS.values()], args.host, args.port, args.api_key)
 
 
 def _chat(args: argparse.Namespace) -> None:
-    from openmimo.environments.home import LiveHome, demo_home
+    from openmimo.environments import LIVE_WORLDS
     from openmimo.terminal import chat, chat_lines
 
+    world = LIVE_WORLDS[args.world]()
+    world.follow()
     talk = chat_lines if args.json else chat
-    talk(_load(args), LiveHome(demo_home()), _params(args))
+    talk(_load(args), world, _params(args))
 
 
 def _generate(args: argparse.Namespace) -> None:

@@ -20,30 +20,29 @@ from openmimo.agent import (
 )
 from openmimo.chat import Message
 from openmimo.engine.params import SamplingParams
-from openmimo.environments.home import LiveHome
+from openmimo.environments import LiveWorld
 
 __all__ = ["chat", "chat_lines"]
 
 
-def chat(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
-    """Read requests until the input ends; each is answered under the home's fresh listing, with the
-    last turns before it.
+def chat(engine: ChatEngine, world: LiveWorld, params: SamplingParams) -> None:
+    """Read requests until the input ends; each is answered under the world's fresh listing, with the turns before it.
 
     Args:
         engine: with a chat format.
-        home: where the model acts.
+        world: where the model acts.
         params: how to sample.
     """
     console = Console(highlight=False)
-    console.print(f"[dim]{home.system_content()}[/dim]", markup=True)
+    console.print(f"[dim]{world.system_content()}[/dim]", markup=True)
     console.print("[dim]Say what you want; an empty line or Ctrl-D ends.[/dim]")
     turns: list[Message] = []
     while request := _read():
         turns.append(Message("user", request))
-        turns += _answer(console, engine, home, turns, params)
+        turns += _answer(console, engine, world, turns, params)
 
 
-def chat_lines(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> None:
+def chat_lines(engine: ChatEngine, world: LiveWorld, params: SamplingParams) -> None:
     """Answer each line of standard input with one line of JSON, for programs.
 
     Args: as `chat`.
@@ -52,18 +51,18 @@ def chat_lines(engine: ChatEngine, home: LiveHome, params: SamplingParams) -> No
     for line in sys.stdin:
         if request := line.strip():
             turns.append(Message("user", request))
-            told, added = _turn(engine, home, turns, params)
+            told, added = _turn(engine, world, turns, params)
             turns += added
             print(json.dumps(told, ensure_ascii=False), flush=True)
 
 
 def _turn(
-    engine: ChatEngine, home: LiveHome, turns: Sequence[Message], params: SamplingParams
+    engine: ChatEngine, world: LiveWorld, turns: Sequence[Message], params: SamplingParams
 ) -> tuple[dict[str, Any], Sequence[Message]]:
     turn: dict[str, Any] = {"request": turns[-1].content, "reasoning": "", "content": "", "calls": []}
     added: Sequence[Message] = ()
-    messages = conversation_window(home.system_content(), turns)
-    for event in run_agent(engine, messages, home.tools(), home.call, params):
+    messages = conversation_window(world.system_content(), turns, world.asked_turns)
+    for event in run_agent(engine, messages, world.tools(), world.turn, params):
         match event:
             case ReasoningDelta(text):
                 turn["reasoning"] += text
@@ -86,12 +85,12 @@ def _read() -> str:
 
 
 def _answer(
-    console: Console, engine: ChatEngine, home: LiveHome, turns: Sequence[Message], params: SamplingParams
+    console: Console, engine: ChatEngine, world: LiveWorld, turns: Sequence[Message], params: SamplingParams
 ) -> Sequence[Message]:
     added: Sequence[Message] = ()
-    messages = conversation_window(home.system_content(), turns)
+    messages = conversation_window(world.system_content(), turns, world.asked_turns)
     previous = None
-    for event in run_agent(engine, messages, home.tools(), home.call, params):
+    for event in run_agent(engine, messages, world.tools(), world.turn, params):
         if isinstance(previous, ReasoningDelta | ContentDelta) and type(event) is not type(previous):
             console.print()
         previous = event

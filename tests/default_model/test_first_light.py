@@ -14,7 +14,7 @@ from openmimo.server.app import create_app
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with openmimo.load() as engine, running(create_app(engine, LiveHome(demo_home()))) as url:
+    with openmimo.load() as engine, running(create_app(engine, [LiveHome(demo_home())])) as url:
         yield url
 
 

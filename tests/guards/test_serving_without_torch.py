@@ -22,7 +22,7 @@ from openmimo.environments.home import LiveHome
 from openmimo.server import create_app
 [getattr(openmimo, name) for name in openmimo.__all__]
 engine = SimpleNamespace(chat=object(), tokenizer=object())
-print(sorted({route.path for route in create_app(engine, LiveHome()).routes}))
+print(sorted({route.path for route in create_app(engine, [LiveHome()]).routes}))
 """
 
 RUN_PROGRAM = """

@@ -13,7 +13,7 @@ from openmimo.chat import ChatFormat, Message, chat_template
 from openmimo.engine import Engine
 from openmimo.engine.params import SamplingParams
 from openmimo.engine.request import Completion, Delta, Stats, TokenLogprob
-from openmimo.environments.home import LiveHome
+from openmimo.environments import LiveWorld
 from openmimo.errors import CapacityError
 from openmimo.server import create_app
 
@@ -150,6 +150,6 @@ def _logprobs(token_ids: Sequence[int], num_top: int) -> tuple[TokenLogprob, ...
     )
 
 
-def app_of(engine: FakeEngine, home: LiveHome | None = None, **settings: Any) -> FastAPI:
+def app_of(engine: FakeEngine, *worlds: LiveWorld, **settings: Any) -> FastAPI:
     """The server's app over the fake."""
-    return create_app(cast(Engine, engine), home, **settings)
+    return create_app(cast(Engine, engine), worlds, **settings)

@@ -67,7 +67,7 @@ ROUTES = [
     ("GET", "/v1/models"),
     ("POST", PATH),
     ("GET", "/"),
-    ("GET", "/home"),
+    ("GET", "/worlds/home"),
     ("GET", "/nothing"),
     ("GET", "/health/"),
 ]

@@ -36,7 +36,7 @@ def two_rounds(prompt: str) -> str:
 
 def run(engine: FakeEngine, call_tool: Callable[[str, dict[str, Any]], Any], max_rounds: int = 6) -> list[AgentEvent]:
     messages = [Message("user", "lights off")]
-    return list(run_agent(engine, messages, TOOLS, call_tool, SamplingParams(), max_rounds))  # type: ignore[arg-type]
+    return list(run_agent(engine, messages, TOOLS, lambda: call_tool, SamplingParams(), max_rounds))  # type: ignore[arg-type]
 
 
 def text_of(events: list[AgentEvent], kind: type) -> str:
@@ -125,7 +125,7 @@ def test_calls_of_a_cut_reply_are_not_carried_out(engine: FakeEngine) -> None:
 def test_closing_the_iterator_cancels_the_reply(engine: FakeEngine) -> None:
     engine.script.reply = lambda prompt: "word " * 1000
     engine.script.pause_s = 0.005
-    events = run_agent(engine, [Message("user", "x")], (), lambda n, a: "", SamplingParams())  # type: ignore[arg-type]
+    events = run_agent(engine, [Message("user", "x")], (), lambda: lambda n, a: "", SamplingParams())  # type: ignore[arg-type]
     next(events)
     events.close()
     assert engine.streams[0].is_cancelled.is_set()

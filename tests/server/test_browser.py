@@ -9,6 +9,8 @@ from live_server import running, until
 from page_steps import ask, check_light_goes_off, chromium, device, open_page
 from playwright.sync_api import Browser, Page, expect
 
+from openmimo.environments.car import LiveCar
+from openmimo.environments.energy import LiveEnergy
 from openmimo.environments.home import LiveHome
 
 pytestmark = pytest.mark.browser
@@ -41,7 +43,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def url(engine: FakeEngine) -> Iterator[str]:
     engine.script.reply = light_off
-    with running(app_of(engine, LiveHome())) as url:
+    with running(app_of(engine, LiveHome(), LiveCar(), LiveEnergy())) as url:
         yield url
 
 
@@ -141,3 +143,50 @@ def test_example_is_one_click_away(page: Page, url: str) -> None:
     page.get_by_role("button", name="turn off the kitchen light").click()
     expect(page.locator(".said")).to_have_text("The kitchen light is off.")
     expect(page.locator("#welcome")).to_have_count(0)
+
+
+def trunk_open(prompt: str) -> str:
+    if "<tool_response>" in prompt:
+        return "<think></think>The trunk is open."
+    if "yes" not in prompt.rpartition("<|im_start|>user")[2]:
+        return "<think>trunk, closed</think>Shall I open the trunk?"
+    parameters = "<parameter=name>trunk</parameter>\n<parameter=confirmed>true</parameter>\n"
+    return f"<tool_call>\n<function=CarUnlock>\n{parameters}</function>\n</tool_call>"
+
+
+def test_the_car_is_a_page_of_its_own(page: Page, url: str, engine: FakeEngine) -> None:
+    problems = open_page(page, url)
+    engine.script.reply = trunk_open
+    page.get_by_role("link", name="car").click()
+    trunk = device(page, "trunk")
+    expect(trunk).to_have_attribute("data-state", "closed")
+    assert page.title() == "openmimo · car"
+    ask(page, "open the trunk")
+    expect(page.locator(".said").last).to_have_text("Shall I open the trunk?")
+    expect(trunk).to_have_attribute("data-state", "closed")
+    ask(page, "yes")
+    expect(trunk).to_have_attribute("data-state", "open")
+    expect(page.locator(".card.ok code")).to_have_text("CarUnlock")
+    device(page, "sunroof").locator(".badge").click()
+    expect(device(page, "sunroof")).to_have_attribute("data-state", "closed")
+    page.locator('.place[data-name="office"] .spot').click()
+    page.get_by_role("button", name="+10 min").click()
+    expect(page.locator(".note").first).to_contain_text("driving to office")
+    page.get_by_role("link", name="home").click()
+    expect(device(page, "kitchen light")).to_have_attribute("data-state", "on 80%")
+    expect(page.locator(".turn")).to_have_count(0)
+    page.go_back()
+    expect(page.locator(".turn")).to_have_count(4)  # each world keeps its own talk
+    assert problems == []
+
+
+def test_energy_shows_what_is_planned(page: Page, url: str) -> None:
+    problems = open_page(page, f"{url}/#energy")
+    expect(device(page, "dishwasher")).to_have_attribute("data-state", "not planned")
+    body = {"name": "ScheduleAppliance", "arguments": {"name": "dishwasher", "start": 10}}
+    assert page.request.post(f"{url}/worlds/energy/call", data=body).ok
+    expect(device(page, "dishwasher")).to_have_attribute("data-state", "planned 10:00")
+    expect(device(page, "dishwasher").locator(".span")).to_have_count(1)
+    device(page, "dishwasher").click()
+    expect(device(page, "dishwasher")).to_have_attribute("data-state", "not planned")
+    assert problems == []

@@ -20,7 +20,7 @@ PROGRAM = """
 from fake_engine import FakeEngine
 from openmimo.environments.home import LiveHome
 from openmimo.server import serve
-serve(FakeEngine(), LiveHome(), port=0)
+serve(FakeEngine(), [LiveHome()], port=0)
 """
 
 
@@ -40,7 +40,7 @@ def test_server_prints_its_url_and_leaves_on_a_signal(number: signal.Signals) ->
     with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
         assert answer.status == 200
     # an open event stream must not hold the process
-    with urllib.request.urlopen(f"{url}/home/events", timeout=5) as events:
+    with urllib.request.urlopen(f"{url}/worlds/home/events", timeout=5) as events:
         assert events.readline().startswith(b"data: ")
         process.send_signal(number)
         _, errors = process.communicate(timeout=10)

@@ -9,9 +9,10 @@ from fake_engine import FakeEngine, app_of
 from fastapi.testclient import TestClient
 from live_server import running
 
+from openmimo.environments.car import LiveCar
+from openmimo.environments.energy import LiveEnergy
 from openmimo.environments.home import LiveHome
 from openmimo.environments.toolbox import render_result
-from openmimo.server.page import SharedHome
 
 CALL = "<tool_call>\n<function=HassTurnOff>\n<parameter=name>kitchen light</parameter>\n</function>\n</tool_call>"
 
@@ -22,13 +23,13 @@ def light_off(prompt: str) -> str:
 
 @pytest.fixture
 def client(engine: FakeEngine) -> Iterator[TestClient]:
-    app = app_of(engine, LiveHome())
+    app = app_of(engine, LiveHome(), LiveCar(), LiveEnergy())
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
 
 
-def agent(client: TestClient, *turns: tuple[str, str]) -> list[dict[str, Any]]:
-    body = {"messages": [{"role": role, "content": content} for role, content in turns]}
+def agent(client: TestClient, *turns: tuple[str, str], **fields: str) -> list[dict[str, Any]]:
+    body = {"messages": [{"role": role, "content": content} for role, content in turns], **fields}
     answer = client.post("/agent", json=body)
     assert answer.status_code == 200, answer.text
     return [json.loads(frame.removeprefix("data: ")) for frame in answer.text.split("\n\n") if frame]
@@ -70,6 +71,9 @@ def test_page_asks_for_nothing_from_elsewhere(client: TestClient) -> None:
         "web/app.js",
         "web/chat.js",
         "web/plan.js",
+        "web/car.js",
+        "web/energy.js",
+        "web/mark.js",
         "web/icons.js",
         "web/dom.js",
         "web/api.js",
@@ -81,19 +85,19 @@ def test_page_asks_for_nothing_from_elsewhere(client: TestClient) -> None:
 
 
 def test_home_gives_plan_tools_and_state(client: TestClient) -> None:
-    home = client.get("/home").json()
+    home = client.get("/worlds/home").json()
     assert [tool["function"]["name"] for tool in home["tools"]][:2] == ["HassTurnOn", "HassTurnOff"]
-    placed = {device["name"] for device in home["plan"]["devices"]}
+    placed = {device["name"] for device in home["drawing"]["devices"]}
     assert placed == {device["name"] for device in home["state"]["devices"]}
     assert light(home["state"])["state"] == "on 80%"
 
 
 def test_call_by_hand_changes_the_home(client: TestClient) -> None:
     body = {"name": "HassTurnOff", "arguments": {"name": "kitchen light"}}
-    answer = client.post("/home/call", json=body).json()
+    answer = client.post("/worlds/home/call", json=body).json()
     assert answer["result"] == {"success": ["kitchen light: off"]}
     assert light(answer["state"])["on"] is False
-    assert light(client.get("/home").json()["state"])["on"] is False
+    assert light(client.get("/worlds/home").json()["state"])["on"] is False
 
 
 def test_agent_acts_and_tells_every_step(client: TestClient, engine: FakeEngine) -> None:
@@ -115,7 +119,7 @@ def test_agent_acts_and_tells_every_step(client: TestClient, engine: FakeEngine)
     assert (called["name"], called["arguments"]) == ("HassTurnOff", {"name": "kitchen light"})
     assert returned["id"] == called["id"]
     assert returned["result"] == {"success": ["kitchen light: off"]}
-    assert (returned["is_error"], light(returned["home"])["state"]) == (False, "off")
+    assert (returned["is_error"], light(returned["state"])["state"]) == (False, "off")
     reply = events[-2]
     assert reply["finish_reason"] == "stop"
     assert reply["timings"]["tokens_per_step"] > 0
@@ -123,7 +127,7 @@ def test_agent_acts_and_tells_every_step(client: TestClient, engine: FakeEngine)
 
 
 def test_model_is_shown_the_last_turns_under_a_fresh_listing(client: TestClient, engine: FakeEngine) -> None:
-    client.post("/home/call", json={"name": "HassTurnOff", "arguments": {"name": "kitchen light"}})
+    client.post("/worlds/home/call", json={"name": "HassTurnOff", "arguments": {"name": "kitchen light"}})
     turns = [(role, f"{role} {number}") for number in range(4) for role in ("user", "assistant")]
     agent(client, *turns, ("user", "what now"))
     prompt = engine.prompts[0]
@@ -176,7 +180,7 @@ def test_failures_come_as_events(client: TestClient, engine: FakeEngine) -> None
 def test_home_events_tell_the_state(engine: FakeEngine) -> None:
     import httpx2
 
-    with running(app_of(engine, LiveHome())) as url, httpx2.stream("GET", f"{url}/home/events") as answer:
+    with running(app_of(engine, LiveHome())) as url, httpx2.stream("GET", f"{url}/worlds/home/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = (line for line in answer.iter_lines() if line.startswith("data: "))
         first, second = (json.loads(next(lines).removeprefix("data: ")) for _ in range(2))
@@ -186,7 +190,8 @@ def test_home_events_tell_the_state(engine: FakeEngine) -> None:
 
 def test_time_passes_only_when_somebody_looks() -> None:
     now = [100.0]
-    home = SharedHome(LiveHome(), now=lambda: now[0])
+    home = LiveHome()
+    home.follow(lambda: now[0])
     start = home.state()["clock_s"]
     now[0] += 60
     assert home.state()["clock_s"] - start == 60
@@ -197,6 +202,82 @@ def test_time_passes_only_when_somebody_looks() -> None:
     assert blind["position"] == 50
 
 
+def test_worlds_are_listed_and_shown(client: TestClient) -> None:
+    assert client.get("/worlds").json() == {"worlds": ["home", "car", "energy"]}
+    car, energy = (client.get(f"/worlds/{name}").json() for name in ("car", "energy"))
+    assert car["drawing"]["places"][0]["name"] == "home"
+    assert (car["state"]["place"], car["state"]["battery_percent"]) == ("home", 62)
+    assert [hour["hour"] for hour in energy["state"]["hours"]] == list(range(7, 15))
+
+
+@pytest.mark.parametrize("path", ["/worlds/moon", "/worlds/moon/events", "/worlds/..%2fhome"])
+def test_an_unknown_world_is_not_found(client: TestClient, path: str) -> None:
+    assert client.get(path).json()["error"]["code"] == "not_found"
+
+
+def test_an_agent_for_an_unknown_world_is_not_found(client: TestClient) -> None:
+    body = {"world": "moon", "messages": [{"role": "user", "content": "hi"}]}
+    answer = client.post("/agent", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def call_of(tool: str, /, **given: str) -> str:
+    parameters = "".join(f"<parameter={key}>{value}</parameter>\n" for key, value in given.items())
+    return f"<tool_call>\n<function={tool}>\n{parameters}</function>\n</tool_call>"
+
+
+def test_the_car_asks_before_the_trunk_is_opened_and_then_opens_it(client: TestClient, engine: FakeEngine) -> None:
+    def reply(prompt: str) -> str:
+        if "<tool_response>" in prompt:
+            return "The trunk is open."
+        return call_of("CarUnlock", name="trunk", confirmed="true") if "yes please" in prompt else "Shall I open it?"
+
+    engine.script.reply = reply
+    first = [("user", "open the trunk"), ("assistant", "Shall I open it?")]
+    assert agent(client, first[0], world="car")[-1]["messages"][0]["content"] == "Shall I open it?"
+    assert client.get("/worlds/car").json()["state"]["trunk_open"] is False
+    events = agent(client, *first, ("user", "yes please"), world="car")
+    returned = next(event for event in events if event["type"] == "tool_result")
+    assert (returned["result"], returned["state"]["trunk_open"]) == ({"success": ["trunk: open"]}, True)
+    assert "You control a car. It is 07:40" in engine.prompts[0]
+    assert "open the trunk" in engine.prompts[1]
+    assert "CarUnlock(name, confirmed)" in engine.prompts[0]
+
+
+def test_only_as_much_of_a_chat_is_shown_as_tasks_of_the_world_have(client: TestClient, engine: FakeEngine) -> None:
+    turns = [(role, f"{role} {number}") for number in range(4) for role in ("user", "assistant")]
+    for world, shown in (("home", [2, 3]), ("car", [3]), ("energy", [])):
+        agent(client, *turns, ("user", "what now"), world=world)
+        assert [number for number in range(4) if f"user {number}" in engine.prompts[-1]] == shown
+
+
+def test_a_reply_that_contradicts_itself_is_refused_live(client: TestClient, engine: FakeEngine) -> None:
+    both = call_of("HassTurnOff", name="kitchen light") + call_of("HassTurnOn", name="kitchen light")
+    engine.script.reply = lambda prompt: "Hm." if "<tool_response>" in prompt else both
+    returned = [event for event in agent(client, ("user", "x")) if event["type"] == "tool_result"]
+    assert [event["is_error"] for event in returned] == [False, True]
+    assert returned[1]["result"]["error"] == "contradiction"
+    assert light(returned[1]["state"])["on"] is False
+
+
+def test_time_can_be_let_pass(client: TestClient) -> None:
+    call = {"name": "CarNavigate", "arguments": {"place": "office"}}
+    assert client.post("/worlds/car/call", json=call).json()["state"]["route"] == ["office"]
+    state = client.post("/worlds/car/pass", json={"minutes": 5}).json()["state"]
+    assert (state["clock"], state["driving"]) == ("07:45", True)
+    assert client.post("/worlds/car/pass", json={"minutes": 30}).json()["state"]["place"] == "office"
+    for minutes in (0, -5, 1441, 1.5, "5", None):
+        assert client.post("/worlds/car/pass", json={"minutes": minutes}).status_code == 400
+
+
+def test_other_sites_change_no_world(client: TestClient) -> None:
+    foreign = {"Origin": "http://evil.example"}
+    call = {"name": "CarUnlock", "arguments": {"name": "doors", "confirmed": True}}
+    assert client.post("/worlds/car/call", json=call, headers=foreign).status_code == 403
+    assert client.post("/worlds/car/pass", json={"minutes": 5}, headers=foreign).status_code == 403
+    assert client.get("/worlds/car").json()["state"]["doors_locked"] is True
+
+
 def test_server_without_a_home_has_no_page(engine: FakeEngine) -> None:
     with TestClient(app_of(engine), base_url="http://127.0.0.1") as client:
-        assert [client.get(path).status_code for path in ("/", "/home", "/web/app.js")] == [404, 404, 404]
+        assert [client.get(path).status_code for path in ("/", "/worlds/home", "/web/app.js")] == [404, 404, 404]

@@ -57,7 +57,7 @@ def test_a_live_home_carries_out_calls_and_shows_them():
     blind = next(device for device in state["devices"] if device["name"] == "living room blind")
     assert (blind["position"], blind["target"], blind["state"]) == (50, 0, "closing 50%")
     assert [tool["function"]["name"] for tool in live.tools()][:2] == ["HassTurnOn", "HassTurnOff"]
-    assert len(live.floor_plan()["devices"]) == 12
+    assert len(live.drawing()["devices"]) == 12
 
 
 def test_a_day_in_the_demo_home_stays_liveable():

@@ -122,9 +122,9 @@ def test_calls_that_go_together_are_no_contradiction():
         ("HassTurnOff", {"domain": "light"}),  # All off,
         ("HassTurnOn", {"name": "ceiling light"}),  # but this one.
         ("HassClimateSetTemperature", {"name": "maria radiator", "temperature": 21}),
-        ("HassClimateSetTemperature", {"name": "maria radiator", "temperature": 22}),
     ):
         assert "success" in turn.call(tool, arguments)
+    assert turn.call("HassTurnOn", {"name": "led strip"})["error"] == "too_many_calls"
 
 
 def test_an_episode_refuses_contradictions_and_more_calls_than_fit():

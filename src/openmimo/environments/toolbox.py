@@ -10,8 +10,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from openmimo.chat import ToolCall
 
 __all__ = [
+    "MAX_CALLS",
     "Tool",
     "ToolError",
+    "ToolTurn",
     "ToolWorld",
     "Toolbox",
     "boolean",
@@ -23,6 +25,9 @@ __all__ = [
 ]
 
 Given = Mapping[str, Any]
+MAX_CALLS = 8
+"""Calls of one reply that are carried out."""
+
 World = TypeVar("World", bound="ToolWorld")
 
 
@@ -91,37 +96,58 @@ class Toolbox:
         except ToolError as error:
             return {"error": error.code, "message": str(error)}
 
-    def call_all(
-        self, world: ToolWorld, calls: Sequence[ToolCall], offered: Collection[str], most: int = 8
-    ) -> list[dict[str, Any]]:
-        """Carry out the calls of one reply in order; a later one may not undo what an earlier one has just set.
+    def call_all(self, world: ToolWorld, calls: Sequence[ToolCall], offered: Collection[str]) -> list[dict[str, Any]]:
+        """Carry out the calls of one reply in order, as a `ToolTurn` does.
 
         Args:
             world: changed in place.
             calls: the reply's calls.
             offered: names of the tools on offer.
-            most: how many are carried out.
         Returns:
             One result per call.
         """
-        said: dict[str, str] = {}
-        return [
-            self._call_in_turn(world, call, offered, said)
-            if index < most
-            else {"error": "too_many_calls", "message": f"only {most} calls fit in one reply"}
-            for index, call in enumerate(calls)
-        ]
+        turn = ToolTurn(self, world, offered)
+        return [turn.call(call.name, call.arguments) for call in calls]
 
-    def _call_in_turn(
-        self, world: ToolWorld, call: ToolCall, offered: Collection[str], said: dict[str, str]
-    ) -> dict[str, Any]:
-        tried = self.call(world.copy(), call.name, call.arguments, offered)
+
+class ToolTurn:
+    """The calls of one reply: a later one may not undo what an earlier one has just set, and there may not be too many.
+
+    Args:
+        toolbox: the tools.
+        world: changed in place.
+        offered: names of the tools on offer.
+
+    Attributes:
+        world: what the next call acts on.
+    """
+
+    def __init__(self, toolbox: Toolbox, world: ToolWorld, offered: Collection[str]):
+        self.world = world
+        self._toolbox, self._offered = toolbox, offered
+        self._said: dict[str, str] = {}
+        self._count = 0
+
+    def call(self, name: str, arguments: object) -> dict[str, Any]:
+        """Carry out the next call.
+
+        Args:
+            name: tool name.
+            arguments: as the model gave them.
+        Returns:
+            As `Toolbox.call`; also the errors "contradiction" and "too_many_calls".
+        """
+        self._count += 1
+        if self._count > MAX_CALLS:
+            return {"error": "too_many_calls", "message": f"only {MAX_CALLS} calls fit in one reply"}
+        tried = self._toolbox.call(self.world.copy(), name, arguments, self._offered)
         states = dict(item.split(": ", 1) for item in tried.get("success", ()))
-        clash = next((name for name in states if said.get(name, states[name]) != states[name]), None)
+        said = self._said
+        clash = next((item for item in states if said.get(item, states[item]) != states[item]), None)
         if clash is not None:
             return {"error": "contradiction", "message": f"{clash} was {said[clash]} in the same reply"}
         said |= states
-        return tried if "error" in tried else self.call(world, call.name, call.arguments, offered)
+        return tried if "error" in tried else self._toolbox.call(self.world, name, arguments, self._offered)
 
 
 def _tool_dict(name: str, tool: Tool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The HTTP server: OpenAI-compatible routes over one engine, and, with a home, the page."""
+"""The HTTP server: OpenAI-compatible routes over one engine, and, with worlds to act in, the page."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from openmimo.engine import Delta, DeltaStream, Engine, SamplingParams
-from openmimo.environments.home import LiveHome
+from openmimo.environments import LiveWorld
 from openmimo.errors import ConfigError, RequestError
 from openmimo.server.body import read_body
 from openmimo.server.guard import Guard
@@ -29,7 +29,7 @@ CLIENT_LEFT = 499
 
 def create_app(
     engine: Engine,
-    home: LiveHome | None = None,
+    worlds: Sequence[LiveWorld] = (),
     model_name: str = "openmimo-nano",
     api_key: str | None = None,
     allowed_hosts: Iterable[str] = (),
@@ -38,7 +38,7 @@ def create_app(
 
     Args:
         engine: answers every request; the caller closes it.
-        home: with one, the page and its agent are served too.
+        worlds: with one or more, the page and its agent are served too.
         model_name: the only name that requests may ask for.
         api_key: if given, every route but `/health` needs it.
         allowed_hosts: names, besides localhost and addresses, under which the server may be called.
@@ -54,8 +54,8 @@ def create_app(
     add_error_handlers(app)
     app.state.lifetime = lifetime = Lifetime()
     _add_model_routes(app, engine, model_name, lifetime)
-    if home is not None:
-        add_page_routes(app, engine, home, lifetime)
+    if worlds:
+        add_page_routes(app, engine, worlds, lifetime)
     return app
 
 

@@ -5,13 +5,13 @@ import ipaddress
 import os
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import uvicorn
 
 from openmimo.engine import Engine
-from openmimo.environments.home import LiveHome
+from openmimo.environments import LiveWorld
 from openmimo.errors import ConfigError
 from openmimo.server.app import create_app
 from openmimo.server.guard import is_loopback
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
 
 def serve(
     engine: Engine,
-    home: LiveHome | None = None,
+    worlds: Sequence[LiveWorld] = (),
     host: str = "127.0.0.1",
     port: int = 8000,
     api_key: str | None = None,
@@ -68,7 +68,7 @@ def serve(
 
     Args:
         engine: answers the requests; the caller closes it.
-        home: with one, the page is served at `/`.
+        worlds: with one or more, the page is served at `/`.
         host: address to bind. One that other machines can reach needs an API key.
         port: 0 takes a free one.
         api_key: what clients must send; None reads the environment variable OPENMIMO_API_KEY.
@@ -84,7 +84,7 @@ def serve(
             f"host {host} can be reached from other machines, so it needs an API key: "
             f"set {API_KEY_VARIABLE}, or use 127.0.0.1"
         )
-    app = create_app(engine, home, model_name, key, allowed_hosts=[host])
+    app = create_app(engine, worlds, model_name, key, allowed_hosts=[host])
     listening = _bind(host, port)
     url = _url(host, listening.getsockname()[1])
 

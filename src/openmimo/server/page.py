@@ -1,10 +1,9 @@
-"""The page: static files, the home's state as it changes, and the agent that acts in the home."""
+"""The page: static files, the worlds' states as they change, and the agent that acts in them."""
 
 import asyncio
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from importlib.resources import files
 from typing import Any
 
@@ -19,23 +18,22 @@ from openmimo.agent import (
     ReasoningDelta,
     ReplyFinished,
     ToolCalled,
-    ToolResult,
     ToolReturned,
     conversation_window,
     run_agent,
 )
 from openmimo.chat import Message
 from openmimo.engine import DeltaStream, Engine, SamplingParams
-from openmimo.environments.home import LiveHome
+from openmimo.environments import LiveWorld
 from openmimo.messages import message_to_openai
 from openmimo.server.body import read_body
 from openmimo.server.lifetime import Lifetime
 from openmimo.server.problem import problem_body
 from openmimo.server.reply import timings
-from openmimo.server.schema import AgentRequest, HomeCallRequest
+from openmimo.server.schema import AgentRequest, PassRequest, WorldCallRequest
 from openmimo.server.stream import EventStream, iterate_in_thread, sse
 
-__all__ = ["SharedHome", "add_page_routes"]
+__all__ = ["add_page_routes"]
 
 STATE_PERIOD_S = 1.0
 
@@ -43,51 +41,6 @@ AGENT_PARAMS = SamplingParams(temperature=0.0, max_new_tokens=512)
 """Greedy: the page acts on devices, and the likeliest call is the one to make."""
 
 _CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-
-class SharedHome:
-    """The one home that page and agent share, safe to use from any thread.
-
-    Its clock follows the real one, but only when somebody looks: each access first advances the home by the time since
-    the last one, so that nothing runs while nobody is there.
-    """
-
-    def __init__(self, home: LiveHome, now: Callable[[], float] = time.monotonic):
-        self._home = home
-        self._now = now
-        self._seen_s = now()
-        self._lock = threading.Lock()
-
-    def plan(self) -> dict[str, Any]:
-        """Return the rooms' rectangles and the devices' positions."""
-        return self._home.floor_plan()
-
-    def tools(self) -> list[dict[str, Any]]:
-        """Return the tools on offer, in the OpenAI shape."""
-        return self._home.tools()
-
-    def state(self) -> dict[str, Any]:
-        """Return the home's state now."""
-        with self._current() as home:
-            return home.state()
-
-    def system_content(self) -> str:
-        """Return the system message with the current listing."""
-        with self._current() as home:
-            return home.system_content()
-
-    def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
-        """Carry out a tool call; see `LiveHome.call`."""
-        with self._current() as home:
-            return home.call(name, arguments)
-
-    @contextmanager
-    def _current(self) -> Iterator[LiveHome]:
-        with self._lock:
-            now = self._now()
-            self._home.advance(max(0.0, now - self._seen_s))
-            self._seen_s = now
-            yield self._home
 
 
 class _Caller:
@@ -117,42 +70,67 @@ class _Caller:
                 self._deltas.close()
 
 
-def add_page_routes(app: FastAPI, engine: Engine, live_home: LiveHome, lifetime: Lifetime) -> None:
-    """Add the page, its agent and its home to the application.
+def add_page_routes(app: FastAPI, engine: Engine, worlds: Sequence[LiveWorld], lifetime: Lifetime) -> None:
+    """Add the page, its agent and its worlds to the application. From now on the worlds' clocks follow the real one.
 
     Args:
         app: gets the routes.
         engine: writes the agent's replies.
-        live_home: the home to show and to act in.
+        worlds: to show and to act in, the one that the page opens with first.
         lifetime: ends the streams when the server goes down.
     """
-    home = SharedHome(live_home)
+    for world in worlds:
+        world.follow()
+    by_name = {world.name: world for world in worlds}
+
+    def find(name: str) -> LiveWorld:
+        if name not in by_name:
+            raise HTTPException(404)
+        return by_name[name]
+
     _add_static_routes(app)
-
-    @app.get("/home")
-    async def show_home() -> JSONResponse:
-        return JSONResponse({"plan": home.plan(), "tools": home.tools(), "state": await asyncio.to_thread(home.state)})
-
-    @app.get("/home/events")
-    async def watch_home() -> Response:
-        return EventStream(_state_frames(home, lifetime))
-
-    @app.post("/home/call")
-    async def call_home(request: Request) -> JSONResponse:
-        body = await read_body(request, HomeCallRequest)
-        result = await asyncio.to_thread(home.call, body.name, body.arguments)
-        return JSONResponse({"result": result, "state": await asyncio.to_thread(home.state)})
+    _add_world_routes(app, find, tuple(by_name), lifetime)
 
     @app.post("/agent")
     async def act(request: Request) -> Response:
         body = await read_body(request, AgentRequest)
-        turns = [turn.to_message() for turn in body.messages]
-        messages = conversation_window(await asyncio.to_thread(home.system_content), turns)
+        world, turns = find(body.world), [turn.to_message() for turn in body.messages]
+        messages = conversation_window(await asyncio.to_thread(world.system_content), turns, world.asked_turns)
         caller = _Caller(engine)
-        events = run_agent(caller, messages, home.tools(), home.call, AGENT_PARAMS)
+        events = run_agent(caller, messages, world.tools(), world.turn, AGENT_PARAMS)
         lifetime.hold(caller)
-        frames = _agent_frames(iterate_in_thread(events), home)
+        frames = _agent_frames(iterate_in_thread(events), world)
         return EventStream(frames, on_close=lambda: lifetime.release(caller))
+
+
+def _add_world_routes(app: FastAPI, find: Callable[[str], LiveWorld], names: Sequence[str], lifetime: Lifetime) -> None:
+    """What can be seen of a world and done in it by hand."""
+
+    @app.get("/worlds")
+    async def list_worlds() -> JSONResponse:
+        return JSONResponse({"worlds": list(names)})
+
+    @app.get("/worlds/{name}")
+    async def show_world(name: str) -> JSONResponse:
+        world = find(name)
+        drawing, state = await asyncio.to_thread(lambda: (world.drawing(), world.state()))
+        return JSONResponse({"drawing": drawing, "tools": world.tools(), "state": state})
+
+    @app.get("/worlds/{name}/events")
+    async def watch_world(name: str) -> Response:
+        return EventStream(_state_frames(find(name), lifetime))
+
+    @app.post("/worlds/{name}/call")
+    async def call_by_hand(name: str, request: Request) -> JSONResponse:
+        world, body = find(name), await read_body(request, WorldCallRequest)
+        result = await asyncio.to_thread(world.call, body.name, body.arguments)
+        return JSONResponse({"result": result, "state": await asyncio.to_thread(world.state)})
+
+    @app.post("/worlds/{name}/pass")
+    async def pass_time(name: str, request: Request) -> JSONResponse:
+        world, body = find(name), await read_body(request, PassRequest)
+        await asyncio.to_thread(world.advance, 60.0 * body.minutes)
+        return JSONResponse({"state": await asyncio.to_thread(world.state)})
 
 
 def _add_static_routes(app: FastAPI) -> None:
@@ -178,22 +156,22 @@ def _add_static_routes(app: FastAPI) -> None:
         return send(name)
 
 
-async def _state_frames(home: SharedHome, lifetime: Lifetime) -> AsyncGenerator[str, None]:
+async def _state_frames(world: LiveWorld, lifetime: Lifetime) -> AsyncGenerator[str, None]:
     while not lifetime.is_ending:
-        yield sse(await asyncio.to_thread(home.state))
+        yield sse(await asyncio.to_thread(world.state))
         await asyncio.sleep(STATE_PERIOD_S)
 
 
-async def _agent_frames(events: AsyncGenerator[AgentEvent, None], home: SharedHome) -> AsyncGenerator[str, None]:
+async def _agent_frames(events: AsyncGenerator[AgentEvent, None], world: LiveWorld) -> AsyncGenerator[str, None]:
     async with aclosing(events):
         try:
             async for event in events:
-                yield sse(_event_body(event, home))
+                yield sse(_event_body(event, world))
         except Exception as error:
             yield sse({**problem_body(error)[1]["error"], "type": "error"})
 
 
-def _event_body(event: AgentEvent, home: SharedHome) -> dict[str, Any]:
+def _event_body(event: AgentEvent, world: LiveWorld) -> dict[str, Any]:
     match event:
         case ReasoningDelta(text):
             return {"type": "reasoning", "text": text}
@@ -203,7 +181,7 @@ def _event_body(event: AgentEvent, home: SharedHome) -> dict[str, Any]:
             return {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments}
         case ToolReturned(call, result, is_error, seconds):
             shown = {"id": call.id, "result": result, "is_error": is_error, "ms": round(seconds * 1000, 2)}
-            return {"type": "tool_result", **shown, "home": home.state()}
+            return {"type": "tool_result", **shown, "state": world.state()}
         case ReplyFinished(_, finish_reason, stats):
             return {"type": "reply", "finish_reason": finish_reason, "timings": timings(stats)}
         case Finished(reason, messages):

@@ -16,7 +16,7 @@ from openmimo.chat import Message, message_from_openai
 from openmimo.engine.params import MAX_LOGIT_BIAS, MAX_STOP_CHARS, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS
 from openmimo.errors import RequestError
 
-__all__ = ["AgentRequest", "ChatRequest", "HomeCallRequest", "Model", "PageTurn", "read_request"]
+__all__ = ["AgentRequest", "ChatRequest", "Model", "PageTurn", "PassRequest", "WorldCallRequest", "read_request"]
 
 MAX_MESSAGES = 2048
 MAX_TOOLS = 128
@@ -262,13 +262,14 @@ class PageTurn(MessageIn):
     @classmethod
     def _is_not_system(cls, value: str) -> str:
         if value in ("system", "developer"):
-            raise _refusal("the page's system message is the home's listing")
+            raise _refusal("the page's system message is the world's listing")
         return value
 
 
 class AgentRequest(_Strict):
-    """Body of `/agent`: the chat so far, the user's new turn last."""
+    """Body of `/agent`: the world to act in, and the chat so far, the user's new turn last."""
 
+    world: Annotated[str, Field(max_length=64)] = "home"
     messages: Annotated[list[PageTurn], Field(min_length=1, max_length=MAX_MESSAGES)]
 
     @field_validator("messages")
@@ -279,8 +280,14 @@ class AgentRequest(_Strict):
         return value
 
 
-class HomeCallRequest(_Strict):
-    """Body of `/home/call`: one tool call made by hand."""
+class PassRequest(_Strict):
+    """Body of `/worlds/{name}/pass`: how long to let the world go on at once, a day at most."""
+
+    minutes: Annotated[int, Field(ge=1, le=24 * 60)]
+
+
+class WorldCallRequest(_Strict):
+    """Body of `/worlds/{name}/call`: one tool call made by hand."""
 
     name: Annotated[str, Field(max_length=64)]
     arguments: dict[str, Any] = {}

@@ -9,14 +9,14 @@ from openmimo.environments.base import Split
 from openmimo.environments.energy.board import Board, Chargeable, Runnable
 from openmimo.environments.phrasing import split_of
 
-__all__ = ["APPLIANCES", "sample_board"]
+__all__ = ["APPLIANCES", "LEAST_SUN_KWH", "price_ct", "sample_board"]
 
 APPLIANCES = (
     "dishwasher", "washing machine", "dryer", "oven", "water heater", "pool pump", "bread maker", "sauna",
     "vacuum robot", "e-bike charger", "freezer boost", "floor heating", "towel dryer", "sprinkler", "ice maker",
 )  # fmt: skip
 HOURS = (6, 8)
-MOST_KW = 3
+MOST_KW = LEAST_SUN_KWH = 3
 FIRST_SUNNY_HOUR, LAST_SUNNY_HOUR = 7, 12
 
 
@@ -55,15 +55,29 @@ def _board(rng: random.Random) -> Board:
 def _prices(rng: random.Random, hours: list[int]) -> tuple[int, ...]:
     """Dear mornings and evenings, cheap nights, and a good deal of chance."""
     level, swing = rng.randint(18, 30), rng.randint(3, 10)
-    shape = [math.cos(2 * math.pi * (hour - 19) / 24) + 0.6 * math.cos(4 * math.pi * (hour - 8) / 24) for hour in hours]
-    return tuple(max(9, min(59, round(level + swing * part + rng.gauss(0, 4)))) for part in shape)
+    return tuple(price_ct(rng, level, swing, hour) for hour in hours)
+
+
+def price_ct(rng: random.Random, level: int, swing: int, hour: int) -> int:
+    """Draw the price of a kWh in an hour of the day.
+
+    Args:
+        rng: source of randomness.
+        level: what it is on average.
+        swing: how much dearer mornings and evenings are.
+        hour: 0 to 23.
+    Returns:
+        ct, 9 to 59.
+    """
+    shape = math.cos(2 * math.pi * (hour - 19) / 24) + 0.6 * math.cos(4 * math.pi * (hour - 8) / 24)
+    return max(9, min(59, round(level + swing * shape + rng.gauss(0, 4))))
 
 
 def _sun(rng: random.Random, hours: list[int]) -> tuple[int, ...]:
     """A forecast in whole kWh; less than any appliance may need is left out."""
     peak = rng.uniform(3, 8)
     made = [round(peak * max(0.0, math.cos(math.pi * (hour - 12.5) / 11)) * rng.uniform(0.5, 1.0)) for hour in hours]
-    return tuple(kwh if kwh >= MOST_KW else 0 for kwh in made)
+    return tuple(kwh if kwh >= LEAST_SUN_KWH else 0 for kwh in made)
 
 
 def _plan_something(rng: random.Random, board: Board) -> None:

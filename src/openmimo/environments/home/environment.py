@@ -16,9 +16,6 @@ from openmimo.environments.rounds import ToolEpisode
 
 __all__ = ["HomeEnvironment", "HomeEpisode"]
 
-MAX_CALLS_PER_REPLY = 8
-_TOO_MANY = {"error": "too_many_calls", "message": f"only {MAX_CALLS_PER_REPLY} calls fit in one reply"}
-
 
 class HomeEpisode(ToolEpisode[HomeTask]):
     """One attempt at a task, on its own copy of the home."""
@@ -28,12 +25,9 @@ class HomeEpisode(ToolEpisode[HomeTask]):
         self.home = task.home.copy()
 
     def carry_out(self, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
-        """Change the home by the calls of one reply, as a `Turn` does, so many of them at most."""
+        """Change the home by the calls of one reply, as a `Turn` does."""
         turn = Turn(self.home, self._offered)
-        return [
-            turn.call(call.name, call.arguments) if index < MAX_CALLS_PER_REPLY else _TOO_MANY
-            for index, call in enumerate(calls)
-        ]
+        return [turn.call(call.name, call.arguments) for call in calls]
 
     def reward(self) -> float:
         """Score what has been done so far.

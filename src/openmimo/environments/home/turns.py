@@ -8,6 +8,7 @@ from typing import Any
 from openmimo.environments.home.devices import Cover, Device
 from openmimo.environments.home.tools import call_tool
 from openmimo.environments.home.world import Home
+from openmimo.environments.toolbox import MAX_CALLS
 
 __all__ = ["Turn"]
 
@@ -16,7 +17,7 @@ class Turn:
     """Carries out the calls of one reply.
 
     "Turn the lamp on" and "turn the lamp off" side by side are a mistake, not a wish: the second is refused. Only calls
-    that name the device count; "all lights off, but the lamp on" is a wish.
+    that name the device count; "all lights off, but the lamp on" is a wish. No more than MAX_CALLS are carried out.
 
     Args:
         home: changed in place by each call that succeeds.
@@ -27,6 +28,7 @@ class Turn:
         self._home = home
         self._offered = offered
         self._asked: dict[str, Any] = {}
+        self._count = 0
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out the next call.
@@ -37,6 +39,9 @@ class Turn:
         Returns:
             As `call_tool`; the error of a call that contradicts an earlier one is "contradiction".
         """
+        self._count += 1
+        if self._count > MAX_CALLS:
+            return {"error": "too_many_calls", "message": f"only {MAX_CALLS} calls fit in one reply"}
         device = self._named(arguments)
         if device is not None and self._is_opposite(device, name, arguments):
             message = f"{device.name}: an earlier call of this reply asked for the opposite"

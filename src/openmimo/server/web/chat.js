@@ -153,10 +153,31 @@ class Frames {
   }
 }
 
+/** The talk about one world: its turns, what is shown of them, and the reply that is being written. */
+class Thread {
+  constructor(world, { heading, placeholder, examples }, onExample) {
+    const about = "A small MiMo on this machine reads the state of this world, thinks, and calls its tools. Nothing leaves this computer.";
+    const buttons = examples.map((text) => html("button", { type: "button", onclick: () => onExample(text) }, text));
+    this.world = world;
+    this.placeholder = placeholder;
+    this.welcome = html(
+      "div",
+      { class: "welcome", id: "welcome" },
+      html("h1", {}, heading),
+      html("p", {}, about),
+      html("div", { class: "examples", id: "examples" }, ...buttons),
+    );
+    this.node = html("div", { class: "thread" }, this.welcome);
+    this.turns = [];
+    this.leaving = null;
+  }
+}
+
 export class Chat {
   constructor(parts) {
     Object.assign(this, parts);
-    this.turns = [];
+    this.threads = new Map();
+    this.thread = null;
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.ask(this.prompt.value);
@@ -168,65 +189,70 @@ export class Chat {
       }
     });
     this.prompt.addEventListener("input", () => this.fit());
-    this.stop.addEventListener("click", () => this.leaving?.abort());
-    document.addEventListener("keydown", (event) => event.key === "Escape" && this.leaving?.abort());
+    this.stop.addEventListener("click", () => this.thread?.leaving?.abort());
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.thread?.leaving?.abort());
   }
 
-  /** Offer things to say. */
-  suggest(examples) {
-    const buttons = examples.map((text) => html("button", { type: "button", onclick: () => this.ask(text) }, text));
-    this.examples.replaceChildren(...buttons);
+  /** Go on with the talk about a world, or begin it; what another world is still answering goes on there. */
+  open(world, welcome) {
+    if (!this.threads.has(world)) this.threads.set(world, new Thread(world, welcome, (text) => this.ask(text)));
+    this.thread = this.threads.get(world);
+    this.log.replaceChildren(this.thread.node);
+    this.prompt.placeholder = this.thread.placeholder;
+    this.showBusy();
+    if (this.thread.turns.length) this.scroll();
   }
 
   async ask(text) {
     const content = text.trim();
-    if (!content || this.leaving) return;
-    this.welcome.remove();
+    const { thread } = this;
+    if (!content || !thread || thread.leaving) return;
+    thread.welcome.remove();
     this.prompt.value = "";
     this.fit();
-    this.turns.push({ role: "user", content });
-    this.show(html("article", { class: "turn user" }, html("p", {}, content)));
-    await this.answer();
+    thread.turns.push({ role: "user", content });
+    thread.node.append(html("article", { class: "turn user" }, html("p", {}, content)));
+    await this.answer(thread);
   }
 
-  async answer() {
+  async answer(thread) {
     const turn = new AgentTurn();
-    this.show(turn.node);
-    this.setBusy(new AbortController());
-    const frames = new Frames((events) => this.paint(turn, events));
+    thread.node.append(turn.node);
+    thread.leaving = new AbortController();
+    this.showBusy();
+    this.scroll();
+    const frames = new Frames((events) => this.paint(thread, turn, events));
+    const body = { world: thread.world, messages: thread.turns };
     let problem = "";
     try {
-      for await (const event of postStream("/agent", { messages: this.turns }, this.leaving.signal)) frames.add(event);
+      for await (const event of postStream("/agent", body, thread.leaving.signal)) frames.add(event);
     } catch (error) {
       problem = error.name === "AbortError" ? "Stopped." : error.message;
     }
     frames.flush();
     if (problem) turn.fail(problem);
+    thread.turns.push(...turn.kept());
+    thread.leaving = null;
+    if (thread !== this.thread) return;
     this.scroll();
-    this.turns.push(...turn.kept());
-    this.setBusy(null);
+    this.showBusy();
   }
 
-  paint(turn, events) {
-    const isAtEnd = this.isAtEnd();
+  paint(thread, turn, events) {
+    const isAtEnd = thread === this.thread && this.isAtEnd();
     for (const event of events) {
       turn.add(event);
-      if (event.home) this.onHome(event.home);
-      if (event.type === "tool_call") this.onCall(event.arguments);
+      if (event.state) this.onState(thread.world, event.state);
+      if (event.type === "tool_call") this.onCall(thread.world, event);
     }
     if (isAtEnd) this.scroll();
   }
 
-  setBusy(leaving) {
-    this.leaving = leaving;
-    this.send.hidden = Boolean(leaving);
-    this.stop.hidden = !leaving;
-    if (!leaving) this.prompt.focus({ preventScroll: true });
-  }
-
-  show(node) {
-    this.log.append(node);
-    this.scroll();
+  showBusy() {
+    const isBusy = Boolean(this.thread.leaving);
+    this.send.hidden = isBusy;
+    this.stop.hidden = !isBusy;
+    if (!isBusy) this.prompt.focus({ preventScroll: true });
   }
 
   isAtEnd() {

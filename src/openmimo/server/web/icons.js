@@ -1,4 +1,4 @@
-// Icons of devices, drawn on a grid of 24 by 24 and centred on the device's place.
+// Icons of devices and parts, drawn on a grid of 24 by 24 and centred on their place.
 
 import { svg } from "./dom.js";
 
@@ -79,6 +79,23 @@ const KINDS = {
     };
   },
 
+  seat: () => ({
+    parts: [
+      line("M9 4h6l1 9H8zM6.5 13h11v4h-11z", { class: "fills" }),
+      line("M8 17v3.5M16 17v3.5"),
+    ],
+  }),
+
+  trunk: () => {
+    const lid = line("");
+    return {
+      parts: [line("M4 12h16v7H4z", { class: "fills" }), lid],
+      update({ state }) {
+        lid.setAttribute("d", state === "open" ? "M4 12L7 3.5h12" : "M4 12l2.5-4h11L20 12");
+      },
+    };
+  },
+
   motion: () => ({
     parts: [
       svg("circle", { class: "fills", cx: 12, cy: 12, r: 2.5 }),
@@ -87,7 +104,7 @@ const KINDS = {
   }),
 };
 
-function kindOf({ domain, name, state }) {
+export function kindOf({ domain, name, state }) {
   if (domain === "switch") return /coffee|kettle|toaster/.test(name) ? "cup" : "plug";
   if (domain === "sensor") return state.endsWith("%") ? "drop" : "thermometer";
   if (domain === "binary_sensor") return /detected|clear/.test(state) ? "motion" : "window";
@@ -95,8 +112,8 @@ function kindOf({ domain, name, state }) {
 }
 
 export class Icon {
-  constructor(device) {
-    const { parts, update } = KINDS[kindOf(device)]();
+  constructor(kind) {
+    const { parts, update } = KINDS[kind]();
     const scale = SIZE_M / 24;
     this.node = svg("g", { class: "icon", transform: `scale(${scale}) translate(-12 -12)` }, ...parts);
     this.update = update ?? (() => {});

@@ -1,9 +1,7 @@
 // The floor plan: rooms with their temperatures, devices as icons whose look is their state.
 
 import { svg } from "./dom.js";
-import { Icon } from "./icons.js";
-
-export const OUTSIDE = "☁";
+import { Icon, kindOf } from "./icons.js";
 
 const BADGE_M = 0.46; // radius of a device's badge
 const MARGIN_M = 0.75;
@@ -24,7 +22,7 @@ export function isActive(device) {
 }
 
 /** The tool call that a click on a device makes, or null for devices that only measure. */
-export function toggleCall(device) {
+function toggleCall(device) {
   if (device.domain.endsWith("sensor")) return null;
   // Turning a lock on locks it, as in Home Assistant.
   const isOn = device.domain === "lock" ? device.locked : isActive(device);
@@ -32,7 +30,7 @@ export function toggleCall(device) {
 }
 
 /** Things to say that fit the home as it is. */
-export function examplesFor(state) {
+function examplesFor(state) {
   const find = (domain, fits = () => true) => state.devices.find((device) => device.domain === domain && fits(device));
   const ask = (device, text) => (device ? [text(device)] : []);
   return [
@@ -108,7 +106,7 @@ class Device {
   constructor(place, index, device, room, planHeight, onToggle) {
     const { x_m: x, y_m: y } = place;
     this.device = device;
-    this.icon = new Icon(device);
+    this.icon = new Icon(kindOf(device));
     this.name = svg("tspan", { class: "name" }, `${device.name}\u00a0`);
     this.value = svg("tspan", { class: "value" });
     this.title = svg("title");
@@ -181,7 +179,7 @@ class Device {
   }
 }
 
-export class FloorPlan {
+class FloorPlan {
   constructor(parent, plan, state, onToggle) {
     const size = [plan.width_m + 2 * MARGIN_M, plan.height_m + 2 * MARGIN_M];
     const known = new Map(state.devices.map((device) => [device.name, device]));
@@ -217,6 +215,19 @@ export class FloorPlan {
 
   /** Draw the eye to what a tool call is about. */
   highlight(call) {
-    for (const device of this.devices.values()) if (device.isMeant(call)) device.pulse();
+    for (const device of this.devices.values()) if (device.isMeant(call.arguments)) device.pulse();
   }
 }
+
+/** The home, as the page shows any world. */
+export const home = {
+  heading: "Ask the house.",
+  placeholder: "turn off the kitchen light",
+  view: (parent, drawing, state, act) =>
+    new FloorPlan(parent, drawing, state, (device) => {
+      const call = toggleCall(device);
+      if (call) act(call);
+    }),
+  examples: examplesFor,
+  rows: ({ devices }) => devices.map(({ name, area, state }) => [name, area, state]),
+};

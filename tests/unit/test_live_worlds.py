@@ -1,0 +1,201 @@
+"""Worlds to talk to: time that follows a clock, the calls of one reply, a car that drives off, plans carried out."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from openmimo.environments import LIVE_WORLDS
+from openmimo.environments.car import LiveCar, demo_cockpit
+from openmimo.environments.energy import LiveEnergy, demo_household
+from openmimo.environments.home import LiveHome
+from openmimo.environments.live import LiveWorld
+
+every_world = pytest.mark.parametrize("make", LIVE_WORLDS.values(), ids=LIVE_WORLDS)
+
+
+@every_world
+def test_a_world_shows_a_state_tools_and_a_clock(make: Callable[[], LiveWorld]):
+    world = make()
+    state = json.loads(json.dumps(world.state()))
+    assert state["clock"] == "07:40"
+    assert -10 < state["outside_c"] < 20
+    assert json.dumps(world.drawing())
+    assert 5 <= len(world.tools()) <= 8
+    world.advance(3600)
+    assert world.state()["clock"] == "08:40"
+    assert make().state() == state  # always the same, and nothing is shared
+
+
+@every_world
+def test_time_follows_a_clock_but_a_day_at_most(make: Callable[[], LiveWorld]):
+    world, now = make(), [100.0]
+    world.follow(lambda: now[0])
+    start_s = world.state()["clock_s"]
+    now[0] += 90
+    assert world.state()["clock_s"] - start_s == pytest.approx(90)
+    assert world.state()["clock_s"] - start_s == pytest.approx(90)
+    now[0] -= 50  # a clock that was set back
+    assert world.state()["clock_s"] - start_s == pytest.approx(90)
+    world = LiveEnergy()
+    world.follow(lambda: now[0])
+    now[0] += 30 * 86400
+    assert world.state()["clock_s"] - start_s == pytest.approx(86400)
+
+
+CONTRADICTIONS = {
+    LiveHome: (("HassTurnOff", {"name": "kitchen light"}), ("HassTurnOn", {"name": "kitchen light"})),
+    LiveCar: (
+        ("CarSetWindow", {"name": "sunroof", "position": 0}),
+        ("CarSetWindow", {"name": "sunroof", "position": 50}),
+    ),
+    LiveEnergy: (
+        ("ScheduleAppliance", {"name": "sauna", "start": 9}),
+        ("ScheduleAppliance", {"name": "sauna", "start": 10}),
+    ),
+}
+
+
+@every_world
+def test_a_reply_that_contradicts_itself_is_refused_and_the_next_is_not(make):
+    world, (first, second) = make(), CONTRADICTIONS[make]
+    turn = world.turn()
+    assert "success" in turn(*first)
+    before = world.state()
+    assert turn(*second)["error"] == "contradiction"
+    assert world.state() == before
+    assert "success" in world.turn()(*second)
+    assert world.state() != before
+    turn = world.turn()
+    assert [turn(*second).get("error") for _ in range(10)] == [None] * 8 + ["too_many_calls"] * 2
+
+
+@every_world
+@pytest.mark.parametrize("arguments", [{"name": "x" * 10**5}, {"name": ["sauna"]}, {"hours": 7}, {"\x00": {}}])
+def test_odd_calls_change_nothing(make, arguments):
+    world = make()
+    before = world.state()
+    for tool in (*(tool["function"]["name"] for tool in world.tools()), "NoTool"):
+        result = world.call(tool, arguments)
+        assert "error" in result or "listing" in result
+    assert world.state() == before
+
+
+# ---- the car
+
+
+def test_the_car_leaves_a_minute_after_the_navigation_is_set_and_arrives():
+    cockpit = demo_cockpit()
+    live = LiveCar(cockpit)
+    assert live.system_content() == cockpit.system_content()
+    assert live.call("CarNavigate", {"place": "office"}) == {"success": ["navigation: set to office"]}
+    live.advance(60)
+    assert (live.state()["driving"], live.state()["place"]) == (False, "home")
+    live.advance(120)
+    state = live.state()
+    assert (state["driving"], state["plugged"], state["leg_km"]) == (True, False, 13.2)
+    assert 0 < state["driven_km"] < 3
+    assert live.call("CarUnlock", {"name": "doors", "confirmed": True})["error"] == "driving"
+    live.advance(20 * 60)
+    state = live.state()
+    assert (state["driving"], state["place"], state["route"]) == (False, "office", [])
+    account = cockpit.car.account
+    assert account.wall == pytest.approx(account.stored + account.driven + account.used + account.lost)
+    assert account.driven > 1
+
+
+def test_a_route_that_is_given_up_in_time_is_not_driven():
+    cockpit = demo_cockpit()
+    live = LiveCar(cockpit)
+    live.call("CarNavigate", {"place": "office"})
+    live.advance(30)
+    cockpit.car.route = []
+    live.advance(3600)
+    assert live.state()["place"] == "home"
+
+
+def test_the_trunk_opens_only_after_a_yes():
+    live = LiveCar()
+    assert live.call("CarUnlock", {"name": "trunk"})["error"] == "needs_confirmation"
+    assert not live.state()["trunk_open"]
+    assert live.call("CarUnlock", {"name": "trunk", "confirmed": True}) == {"success": ["trunk: open"]}
+    assert live.state()["trunk_open"]
+
+
+# ---- energy
+
+
+def dark_household():
+    """Without sun, so that everything that is used is bought."""
+    home = demo_household()
+    home.plant.peak_kw = 0.0
+    return home
+
+
+def test_plans_run_and_the_meter_pays_each_hour_its_price():
+    home = dark_household()
+    live = LiveEnergy(home)
+    prices = [home.price_ct(3600.0 * hour) for hour in range(24)]
+    live.call("ScheduleAppliance", {"name": "washing machine", "start": 9})
+    live.call("EnergyChargeCar", {"hours": [8, 11]})
+    live.advance((12 * 60 - 7 * 60 - 40) * 60)
+    kwh = {7: 1 / 3, 8: 1 + 3, 9: 1 + 2, 10: 1 + 2, 11: 1 + 3}
+    meter = home.plant.meter
+    assert meter.bought == pytest.approx(sum(kwh.values()))
+    assert meter.cost_ct == pytest.approx(sum(prices[hour] * used for hour, used in kwh.items()))
+    assert home.car_percent == pytest.approx(60.0)
+    assert live.system_content() == home.board().system_content()
+    assert "- car, 60%, 10% an hour, 3 kW" in live.system_content()
+
+
+def test_what_is_planned_for_the_hour_that_has_begun_starts_at_once_and_runs_its_time():
+    home = dark_household()
+    live = LiveEnergy(home)
+    live.call("ScheduleAppliance", {"name": "dishwasher", "start": 7})
+    assert "- appliance: dishwasher, 2 h, 1 kW, starts 07:00" in live.system_content()
+    live.advance(30 * 60)
+    assert "- appliance: dishwasher, 2 h, 1 kW\n" in live.system_content()
+    live.advance(3 * 3600)
+    assert home.plant.meter.used == pytest.approx(3.5 * 1 + 2 * 1)
+
+
+def test_a_plan_stays_at_its_time_when_the_hour_changes_within_a_reply():
+    home = dark_household()
+    live = LiveEnergy(home)
+    turn = live.turn()
+    turn("ScheduleAppliance", {"name": "sauna", "start": 10})
+    live.advance(30 * 60)
+    turn("ScheduleAppliance", {"name": "pool pump", "start": 12})
+    assert home.planned == {"sauna": 10 * 3600.0, "pool pump": 12 * 3600.0}
+    live.call("CancelAppliance", {"name": "sauna"})
+    assert home.planned == {"pool pump": 12 * 3600.0}
+
+
+def test_the_battery_is_filled_and_used_and_gives_nine_tenths_back():
+    home = dark_household()
+    live = LiveEnergy(home)
+    assert "- battery, empty, 1 kWh, reserve 10%\n- house, 1 kW" in live.system_content()
+    live.call("EnergySetBattery", {"charge": 8, "use": 10})
+    stored_kwh = home.plant.battery_kwh
+    live.advance(80 * 60)
+    assert "battery" not in live.system_content()  # tasks know an empty one only
+    live.advance(120 * 60)
+    meter = home.plant.meter
+    assert meter.bought == pytest.approx(1 / 3 + (1 + 1 / 0.9) + 1 + 0)
+    assert home.plant.battery_kwh == pytest.approx(stored_kwh)
+    live.advance(60)
+    assert "- battery, empty, 1 kWh, reserve 10%" in live.system_content()
+
+
+def test_energy_balances_in_a_sunny_week():
+    home = demo_household()
+    for day in range(7):
+        hour = 9 + day
+        home.take(home.board())
+        LiveEnergy(home).call("EnergyChargeCar", {"hours": [hour]})
+        home.advance(86400)
+    meter = home.plant.meter
+    assert meter.sun > 30
+    assert meter.sun + meter.bought == pytest.approx(meter.used + meter.sold + meter.stored + meter.lost)
+    with pytest.raises(ValueError, match="must not be negative"):
+        home.advance(-1)
