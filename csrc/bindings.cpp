@@ -173,7 +173,7 @@ void bind_model(nb::module_& m) {
                           routes.is_valid() ? routes.data() : nullptr);
            },
            "token_ids_T"_a, "starts_N1"_a, "first_N"_a, "slots_N"_a, "pages_NP"_a, "wanted_B"_a, "logits_BV"_a,
-           "best_B"_a, "hidden_TC"_a.none(), "routes_TLK"_a.none())
+           "best_B"_a, "hidden_TC"_a.none(), "routes_TLK"_a.none() = nb::none())
       .def("commit",
            [](Model& self, const In<std::int32_t, 1>& keep) {
              nb::gil_scoped_release release;

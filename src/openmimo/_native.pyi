@@ -84,7 +84,7 @@ class Model:
         logits_BV: Float32,
         best_B: Int32,
         hidden_TC: Float32 | None,
-        routes_TLK: NDArray[np.uint16] | None,
+        routes_TLK: NDArray[np.uint16] | None = None,
     ) -> None: ...
     def commit(self, keep_N: Int32) -> None: ...
     def draft(

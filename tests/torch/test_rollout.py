@@ -137,6 +137,7 @@ def test_the_experts_of_earlier_turns_stay_those_of_their_own_run(folder: Path):
         again = engine.generate(rollout.ids, SamplingParams(max_new_tokens=1, routes=True))
     assert again.routes_TLK is not None
     assert len(rollout.stats) > 1
+    assert all(stats.cached_tokens > 0 for stats in rollout.stats[1:])
     assert rollout.routes_TLK is not None
     assert rollout.routes_TLK.tolist() == again.routes_TLK[: len(rollout.ids) - 1].tolist()
 

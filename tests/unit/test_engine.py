@@ -310,3 +310,17 @@ def test_weights_that_a_back_end_refuses_are_reported_and_the_engine_goes_on(ope
         with pytest.raises(expected, match=str(error)):
             engine.update({})
     assert list(engine.generate(PROMPT, GREEDY).token_ids) == greedy(PROMPT, 40)
+
+
+def test_a_stop_token_among_accepted_drafts_ends_what_the_next_turn_goes_on_with(open_engine):
+    plain = greedy(PROMPT, 40)
+    engine = open_engine(mtp=3)
+    for position in range(1, 12):
+        params = SamplingParams(temperature=0, max_new_tokens=40, ignore_eos=True, stop_token_ids=(plain[position],))
+        first = engine.submit(PROMPT, params, keep=True)
+        said = list(first.result().token_ids)
+        assert said == plain[: plain.index(plain[position]) + 1]
+        prompt = [*PROMPT, *said, 7]
+        second = engine.submit(prompt, GREEDY, after=first).result()
+        assert second.stats.cached_tokens == len(prompt) - 2
+        assert list(second.token_ids) == greedy(prompt, 40)

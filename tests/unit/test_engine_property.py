@@ -36,6 +36,7 @@ sampling = st.builds(
 actions = st.one_of(
     st.tuples(st.just("submit"), prompts, sampling),
     st.tuples(st.just("submit"), prompts, sampling),
+    st.tuples(st.just("continue"), prompts, sampling, st.integers(0, 30)),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
     st.tuples(st.just("score"), prompts, st.booleans()),
     st.tuples(st.just("step"), st.integers(1, 40)),
@@ -71,7 +72,11 @@ def test_nothing_is_lost_whatever_happens(script, num_slots, num_pages, max_draf
     for kind, *details in script:
         if kind == "submit":
             prompt, params = details
-            submitted.append(Request(list(prompt), params, params.max_new_tokens, params.seed))
+            submitted.append(Request(list(prompt), params, params.max_new_tokens, params.seed, keeps=True))
+            worker.take("add", submitted[-1])
+        elif kind == "continue" and submitted:
+            more, params, number = details
+            submitted.append(next_turn(submitted[number % len(submitted)], more[:40], params))
             worker.take("add", submitted[-1])
         elif kind == "score":
             prompt, wants_heads = details
@@ -86,9 +91,17 @@ def test_nothing_is_lost_whatever_happens(script, num_slots, num_pages, max_draf
             run_steps(worker, details[0])
     run_steps(worker, MOST_STEPS)
     assert worker.scheduler.is_idle
+    for each in worker.scheduler.kept.copy():
+        worker.take("cancel", each)
     worker.cache.check_idle()
     for each in submitted:
         check_outcome(each)
+
+
+def next_turn(earlier: Request, more: tuple[int, ...], params: SamplingParams) -> Request:
+    """A request that goes on with another one, whether that is finished, was kept, or not."""
+    prompt = [*earlier.tokens_S[: earlier.num_known].tolist(), *more][: 4 * PAGE_SIZE - params.max_new_tokens]
+    return Request(prompt, params, params.max_new_tokens, params.seed, keeps=True, earlier=earlier)
 
 
 def run_steps(worker: Worker, most: int) -> None:
@@ -98,7 +111,8 @@ def run_steps(worker: Worker, most: int) -> None:
             return
         worker.step()
         cache.check_integrity()
-        assert {each.slot: each.pages_1P[0].tolist() for each in scheduler.running} == cache._owned
+        owners = [*scheduler.running, *scheduler.kept]
+        assert {each.slot: each.pages_1P[0].tolist() for each in owners} == cache._owned
         for each in scheduler.running:
             assert not each.output.done.is_set()
             assert each.num_cached <= each.pages_1P.size * PAGE_SIZE

@@ -1,5 +1,7 @@
 """Who owns which page and which window-cache slot. Plain integers; the memory itself belongs to the back end."""
 
+from collections.abc import Sequence
+
 from openmimo.errors import OpenMiMoError
 
 __all__ = ["Cache"]
@@ -59,17 +61,18 @@ class Cache:
         self._owned[slot] = pages
         return slot, pages
 
-    def extend(self, slot: int, num_positions: int) -> list[int] | None:
+    def extend(self, slot: int, num_positions: int, spare: int = 0) -> list[int] | None:
         """Take more pages for a slot.
 
         Args:
             slot: an owned one.
             num_positions: length that the sequence has now.
+            spare: pages that must be free even then.
         Returns: all of its pages in order of position, or None if there are not enough; then nothing was taken.
         """
         pages = self._owned[slot]
-        num_missing = self.pages_for(num_positions) - len(pages)
-        if num_missing > len(self._free_pages):
+        num_missing = max(0, self.pages_for(num_positions) - len(pages))
+        if num_missing + spare > len(self._free_pages):
             return None
         pages.extend(self._free_pages.pop() for _ in range(num_missing))
         return pages
@@ -89,15 +92,19 @@ class Cache:
         _check("pages", self._free_pages, owned, self.num_pages)
         _check("slots", self._free_slots, list(self._owned), self.num_slots)
 
-    def check_idle(self) -> None:
-        """Check integrity, and that nothing is owned.
+    def check_idle(self, kept: Sequence[int] = ()) -> None:
+        """Check integrity, and that nothing is owned but what was kept on purpose.
 
+        Args:
+            kept: slots of finished requests that keep what they have.
         Raises:
-            OpenMiMoError: as `check_integrity`, or something is still owned.
+            OpenMiMoError: as `check_integrity`, or something else is owned.
         """
         self.check_integrity()
-        if self._owned:
-            raise OpenMiMoError(f"the engine is idle but slots {sorted(self._owned)} are still owned")
+        if sorted(self._owned) != sorted(kept):
+            raise OpenMiMoError(
+                f"the engine is idle but slots {sorted(self._owned)} are owned, {sorted(kept)} of them on purpose"
+            )
 
 
 def _check(what: str, free: list[int], owned: list[int], total: int) -> None:

@@ -134,13 +134,28 @@ class Engine:
         prompt: Prompt,
         params: SamplingParams = DEFAULT_PARAMS,
         tools: Sequence[Mapping[str, Any]] = (),
+        keep: bool = False,
+        after: Handle | None = None,
     ) -> Handle:
         """Queue a request and return at once.
 
-        Args: as `generate`.
+        The turns of one episode need not run their beginning again: each is submitted with `keep`, and after the one
+        before it. Nothing is shared among requests, and what comes out is the same: if others needed the room
+        meanwhile, or the prompt does not begin with all that was said, it is simply run again.
+
+        Args:
+            prompt: as `generate`.
+            params: as `generate`.
+            tools: as `generate`.
+            keep: leave the caches as they are when the request is done, until others need the room or `cancel` gives
+                them back.
+            after: a finished request that this one goes on with: its caches, MTP heads and experts are taken over.
+                After an `update`, they are still those of the old weights.
         Returns: a handle to wait on, iterate or cancel.
         Raises: as `generate`.
         """
+        if after is not None and not after.is_finished:
+            raise RequestError("after: the request to go on with is still running: wait for its result", param="after")
         if params.stop and self.tokenizer is None:
             raise RequestError("stop strings need a tokenizer.json in the checkpoint folder", param="stop")
         params.check_token_ids(self._num_ids)
@@ -149,12 +164,13 @@ class Engine:
         if room < 1:
             raise self._too_long(len(ids))
         seed = secrets.randbits(64) if params.seed is None else params.seed
-        request = Request(ids, params, min(params.max_new_tokens, room), seed)
+        earlier = None if after is None else after.request
+        request = Request(ids, params, min(params.max_new_tokens, room), seed, keeps=keep, earlier=earlier)
         request.text = TextStream(self.tokenizer, params.stop) if self.tokenizer is not None else None
         return self._send(request)
 
     def cancel(self, handle: Handle) -> None:
-        """End a request at the next step; its completion says "cancelled". A finished request is left alone.
+        """End a request at the next step; its completion says "cancelled". A finished one gives back what it kept.
 
         Args:
             handle: what `submit` returned.

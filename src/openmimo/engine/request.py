@@ -137,6 +137,8 @@ class Request:
         seed: int,
         wants_all_logits: bool = False,
         wants_head_logits: bool = False,
+        keeps: bool = False,
+        earlier: "Request | None" = None,
     ):
         self.params = params
         self.seed = seed
@@ -150,6 +152,9 @@ class Request:
         self.num_routed = 0
         self.wants_all_logits = wants_all_logits
         self.wants_head_logits = wants_head_logits
+        self.keeps = keeps
+        self.earlier = earlier
+        self.num_reused = 0
         self.arrival = 0
         self.num_overtaken = 0
         self.slot = -1
@@ -183,13 +188,44 @@ class Request:
         self.slot_1 = np.array([slot], np.int32)
         self.pages_1P = np.array([pages], np.int32)
 
+    def can_follow(self, earlier: "Request") -> bool:
+        """Whether the caches of a kept request hold the beginning of this one, and all else that it asks for is known.
+
+        Args:
+            earlier: the kept request.
+        Returns: whether it is worth taking over.
+        """
+        num_cached, params = earlier.num_cached, self.params
+        return (
+            num_cached < self.num_prompt
+            and np.array_equal(self.tokens_S[:num_cached], earlier.tokens_S[:num_cached])
+            and not params.prompt_logprobs
+            and (earlier.params.routes or not params.routes)
+        )
+
+    def take_over(self, earlier: "Request", pages: list[int]) -> None:
+        """Go on where a kept request ended, in its slot.
+
+        Args:
+            earlier: the kept request; it keeps nothing any more.
+            pages: its pages and those that this one needs besides.
+        """
+        self.take(earlier.slot, pages)
+        self.num_cached = self.num_reused = earlier.num_cached
+        self.head_ends = earlier.head_ends
+        if self.params.routes:
+            self.output.routes = earlier.output.routes.copy()
+            self.num_routed = earlier.num_routed
+        earlier.slot = -1
+
     def start_over(self) -> None:
         """Forget what was computed, but not what was said; that is run again like a prompt.
 
         The experts of the first run stay: its tokens came from them, whatever the weights are by then.
         """
         self.num_to_prefill = self.num_known
-        self.num_cached = 0
+        self.num_cached = self.num_reused = 0
+        self.head_ends = []
         self.slot = -1
         self.output.logits.clear()
         for logits in self.output.head_logits:

@@ -48,6 +48,7 @@ class Scheduler:
         prefill_rows: most prompt rows in one step, over all requests.
         max_drafts: rows that a reply may run beside its last token.
     Attributes:
+        kept: finished requests that keep their slot and pages until others need them, the one finished first in front.
         rows_beside: most prompt rows in a step that replies wait for; follows the measured times of such steps.
     """
 
@@ -58,6 +59,7 @@ class Scheduler:
         self.rows_beside = prefill_rows
         self.waiting: list[Request] = []
         self.running: list[Request] = []
+        self.kept: list[Request] = []
         self._num_arrived = 0
 
     @property
@@ -73,11 +75,17 @@ class Scheduler:
 
     def remove(self, request: Request) -> None:
         """Take a request out, wherever it is, and free what it owns. Unknown requests are ignored."""
-        if request in self.running:
-            self.running.remove(request)
-            self.cache.release(request.slot)
-        elif request in self.waiting:
+        for owners in (self.running, self.kept):
+            if request in owners:
+                owners.remove(request)
+                self.cache.release(request.slot)
+        if request in self.waiting:
             self.waiting.remove(request)
+
+    def keep(self, request: Request) -> None:
+        """Take a finished request out of the running set, but leave it what it owns, for one that goes on with it."""
+        self.running.remove(request)
+        self.kept.append(request)
 
     def grow(self) -> None:
         """Give every running reply the pages of its next rows, taking them from the latest arrivals if need be."""
@@ -86,7 +94,8 @@ class Scheduler:
                 continue
             num_positions = min(request.num_known + self.max_drafts, request.max_tokens)
             while request.slot >= 0 and not self._extend(request, num_positions):
-                self._send_back(self.running[-1])
+                if not self._drop_oldest():
+                    self._send_back(self.running[-1])
 
     def admit(self) -> list[Request]:
         """Admit requests that fit, in the order of arrival.
@@ -101,8 +110,7 @@ class Scheduler:
         admitted, passed = [], []
         for request in self.waiting[:LOOK_AHEAD]:
             num_positions = min(request.num_known + 1, request.max_tokens)
-            if self.cache.has_room(num_positions, spare=len(self.running) + len(admitted)):
-                request.take(*self.cache.reserve(num_positions))
+            if self._place(request, num_positions, spare=len(self.running) + len(admitted)):
                 admitted.append(request)
                 for earlier in passed:
                     earlier.num_overtaken += 1
@@ -146,6 +154,37 @@ class Scheduler:
 
     def _room(self, has_decodes: bool) -> int:
         return min(self.rows_beside, self.prefill_rows) if has_decodes else self.prefill_rows
+
+    def _place(self, request: Request, num_positions: int, spare: int) -> bool:
+        """Give a waiting request a slot and pages, what it goes on with included; False if it has to wait."""
+        earlier = request.earlier
+        if earlier is not None and earlier in self.kept:
+            if request.can_follow(earlier):
+                return self._take_over(request, earlier, num_positions, spare)
+            self.remove(earlier)
+        while not self.cache.has_room(num_positions, spare):
+            if not self._drop_oldest():
+                return False
+        request.take(*self.cache.reserve(num_positions))
+        request.earlier = None
+        return True
+
+    def _take_over(self, request: Request, earlier: Request, num_positions: int, spare: int) -> bool:
+        self.kept.remove(earlier)  # or it could be dropped to make room for the one that goes on with it
+        while (pages := self.cache.extend(earlier.slot, num_positions, spare)) is None:
+            if not self._drop_oldest():
+                self.kept.append(earlier)
+                return False
+        request.take_over(earlier, pages)
+        request.earlier = None
+        return True
+
+    def _drop_oldest(self) -> bool:
+        """Free what the kept request that finished first has; False if there is none."""
+        if self.kept:
+            self.remove(self.kept[0])
+            return True
+        return False
 
     def _extend(self, request: Request, num_positions: int) -> bool:
         """Give a running request pages up to a length; False if there are not enough."""

@@ -68,6 +68,8 @@ class Worker:
             self.step()
         for request in [*self.scheduler.running, *self.scheduler.waiting]:
             self._finish(request, "cancelled")
+        for request in self.scheduler.kept.copy():
+            self.scheduler.remove(request)
 
     def _receive(self) -> bool:
         """Handle all orders, waiting for one if there is nothing to do. False: close."""
@@ -90,12 +92,14 @@ class Worker:
         """Handle an order.
 
         Args:
-            kind: "add" puts the request in line, "cancel" ends it unless it is finished.
+            kind: "add" puts the request in line, "cancel" ends it and frees what it owns.
             request: what it is about.
         """
         if kind == "add":
             self.scheduler.add(request)
-        elif not request.output.done.is_set():
+        elif request.output.done.is_set():
+            self.scheduler.remove(request)
+        else:
             self._finish(request, "cancelled")
 
     def step(self) -> None:
@@ -104,7 +108,7 @@ class Worker:
             self.scheduler.grow()
             for request in self.scheduler.admit():
                 request.output.start_s = request.output.start_s or time.perf_counter()
-                request.head_ends = [0] * self.max_drafts
+                request.head_ends = request.head_ends or [0] * self.max_drafts
             self._run(self.scheduler.plan())
         except Exception as error:  # whatever it is, the requests must hear of it and the loop must go on
             for request in list(self.scheduler.running):
@@ -112,7 +116,7 @@ class Worker:
 
     def _check_idle(self) -> None:
         try:
-            self.cache.check_idle()
+            self.cache.check_idle([request.slot for request in self.scheduler.kept])
         except OpenMiMoError as error:
             self.fault = error
 
@@ -184,7 +188,11 @@ class Worker:
             return []
         if request.num_new:
             self._note_round(request, drafts, len(tokens) - 1)
-        return tokens
+        ends = [row for row, token in enumerate(tokens, 1) if self._is_end(request, token)]
+        return tokens[: ends[0]] if ends else tokens
+
+    def _is_end(self, request: Request, token: int) -> bool:
+        return (token in self.eos_ids and not request.params.ignore_eos) or token in request.params.stop_token_ids
 
     def _note_round(self, request: Request, drafts: list[int], num_accepted: int) -> None:
         output = request.output
@@ -285,7 +293,7 @@ class Worker:
         output.deltas.put(delta)
 
     def _append_text(self, request: Request, token: int, text: list[str]) -> FinishReason | None:
-        if (token in self.eos_ids and not request.params.ignore_eos) or token in request.params.stop_token_ids:
+        if self._is_end(request, token):
             return "stop"
         if request.text is not None:
             text.append(request.text.push(token))
@@ -301,8 +309,12 @@ class Worker:
         token_ids: Sequence[int] = (),
         logprobs: Sequence[TokenLogprob] = (),
     ) -> None:
-        """Free what the request owns and hand out the last delta and the completion."""
-        self.scheduler.remove(request)
+        """Free what the request owns, or keep it, and hand out the last delta and the completion."""
+        is_exact = request.num_cached == request.num_known - 1  # a stop string may leave rows behind the end
+        if request.keeps and is_exact and reason != "cancelled":
+            self.scheduler.keep(request)
+        else:
+            self.scheduler.remove(request)
         if request.num_new:
             self.controller.saw_end(request)
         output = request.output
@@ -337,7 +349,7 @@ class Worker:
                 accepted[position] += position < num_accepted
         return Stats(
             prompt_tokens=request.num_prompt,
-            cached_tokens=0,
+            cached_tokens=request.num_reused,
             new_tokens=request.num_new,
             prefill_s=first_s - start_s,
             decode_s=now_s - first_s,

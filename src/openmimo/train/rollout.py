@@ -129,7 +129,7 @@ class Attempt:
             self.future.cancel()
 
     def reply(self, ids: list[int], params: SamplingParams) -> Completion | None:
-        """Let the engine write one reply.
+        """Let the engine write one reply; it goes on from its caches of the reply before, if they are still there.
 
         Args:
             ids: what it reads.
@@ -142,7 +142,7 @@ class Attempt:
         with self._lock:
             if self._is_cancelled:
                 return None
-            self._handle = self._engine.submit(ids, params)
+            self._handle = self._engine.submit(ids, params, keep=True, after=self._handle)
         completion = self._handle.result()
         self.busy_s += completion.stats.prefill_s + completion.stats.decode_s
         return None if self._is_cancelled else completion
