@@ -1,14 +1,22 @@
-"""SFT and RL teachers on three drills: 3-digit sums, sorting 7 digits, reversing 10 letters.
+"""SFT, three RL teachers and students of all of them, on drills: 3-digit sums, sorting 7 digits, reversing 10 letters.
 
 Shows: a base that knows the skills but was taught by careless demonstrations, half of them with one wrong character;
-and for each drill a teacher that reinforcement learning made of it, by whether answers are right and nothing else.
+for each drill a teacher that reinforcement learning made of it, by whether answers are right and nothing else; and
+students distilled from the three, in both forms of the objective, with and without the outcome.
 Hardware: 1 CPU core, no GPU.
 
     openmimo train sft recipes/mopd_toy.py
     openmimo train rl recipes/mopd_toy.py
+    openmimo train mopd recipes/mopd_toy.py
+
+`mopd_scores.py` does all of it for several seeds, with the baselines, and makes a table. The first student is also
+distilled from itself with its weights rounded to 4 bits.
 """
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +24,41 @@ from drills import DRILLS, END, PAD, VOCAB_SIZE, chat_format, spoil, text_files
 
 from openmimo.checkpoint import Checkpoint
 from openmimo.config import parse_config
+from openmimo.engine import Engine, SamplingParams
+from openmimo.environments import Environment, Task
 from openmimo.model.model import load_model, new_model
 from openmimo.train.data import Branch, PackedBatch, pack_documents
+from openmimo.train.distill import MopdObjective
 from openmimo.train.loss import LossWeights
+from openmimo.train.mopd import Practice, distil
 from openmimo.train.optim import OptimConfig
 from openmimo.train.recipe import Run
 from openmimo.train.rl import RLConfig, train_rl
-from openmimo.train.trainer import train
+from openmimo.train.rollout import roll_out
+from openmimo.train.teachers import SELF, Teachers
+from openmimo.train.trainer import TrainConfig, train
 
 SEED = 7
 ROWS, DOCUMENTS = 16, 6
 LENGTH = 120
 CHAT = chat_format()
 SPOILT = 0.5
+SFT_STEPS = 400
 STEPS = {"sum": 120, "order": 80, "reverse": 60}
 """Steps of RL for each teacher."""
+RL = RLConfig(max_new_tokens=16)
+MOPD_STEPS, FINISH_STEPS, ROLLOUTS = 100, 50, 32
+"""Steps of a student, steps with rounded weights after them, and rollouts of each drill in a step."""
+VARIANTS = {
+    "full": (1, MopdObjective()),
+    "sampled": (1, MopdObjective(is_full=False)),
+    "full-outcome": (4, MopdObjective(alpha=0.2)),
+    "sampled-outcome": (4, MopdObjective(alpha=0.2, is_full=False)),
+}
+"""Students: samples of each task, and the objective."""
+PARAMS = SamplingParams(max_new_tokens=16)
+PROGRESS_TASKS = 100
+ON_POLICY = OptimConfig(lr=2e-4, weight_decay=0.0, warmup=0.0, decay=0.0)
 
 
 def published_config() -> dict[str, Any]:
@@ -82,37 +110,78 @@ def published_config() -> dict[str, Any]:
     }
 
 
-def sft(run: Run) -> Path:
+def sft(run: Run, seed: int = SEED) -> Path:
     """Demonstrations of all drills, half of them spoilt."""
     config = run.config(
-        400, save_every=100, bf16=False, optim=OptimConfig(lr=3e-3, matrix_lr=0.01), weights=LossWeights(mtp=0.3)
+        SFT_STEPS, save_every=100, bf16=False, optim=OptimConfig(lr=3e-3, matrix_lr=0.01), weights=LossWeights(mtp=0.3)
     )
-    return train(new_model(parse_config(published_config()), SEED), config, demonstrations, text_files())
+    model = new_model(parse_config(published_config()), seed)
+    return train(model, config, partial(demonstrations, seed), text_files())
 
 
-def rl(run: Run) -> Path:
+def rl(run: Run, seed: int = SEED) -> Path:
     """A teacher for each drill, from the same SFT checkpoint."""
-    start, folder = run.result_of("sft"), run.folder
+    folder = run.folder
     for name, steps in STEPS.items():
-        config = run.config(
-            steps,
-            name,
-            save_every=20,
-            bf16=False,
-            balance_speed=1e-4,
-            optim=OptimConfig(lr=1e-4, weight_decay=0.0, warmup=0.0, decay=0.0),
-            weights=LossWeights(mtp=0.3),
-        )
-        settings = RLConfig(max_new_tokens=16, seed=SEED)
-        model = load_model(Checkpoint.open(start))
-        others = [drill for other, drill in DRILLS.items() if other != name]
-        folder = train_rl(model, config, settings, {name: DRILLS[name]}, text_files(), 20, others)
+        folder = reinforce(run, seed, steps, name, [name])
     return folder
 
 
-def demonstrations(step: int) -> PackedBatch:
+def reinforce(run: Run, seed: int, steps: int, part: str, drills: Sequence[str]) -> Path:
+    """RL on some drills, from the SFT checkpoint."""
+    config = run.config(
+        steps,
+        part,
+        save_every=20,
+        bf16=False,
+        balance_speed=1e-4,
+        optim=replace(ON_POLICY, lr=1e-4),
+        weights=LossWeights(mtp=0.3),
+    )
+    model = load_model(Checkpoint.open(run.result_of("sft")))
+    own, others = {name: DRILLS[name] for name in drills}, [DRILLS[name] for name in DRILLS if name not in drills]
+    return train_rl(model, config, replace(RL, seed=seed), own, text_files(), 20, others)
+
+
+def mopd(run: Run, seed: int = SEED) -> Path:
+    """Students of the three teachers, from the same SFT checkpoint; then the first one, for weights of 4 bits."""
+    start = run.result_of("sft")
+    teachers = Teachers({name: run.result_of("rl", name) for name in DRILLS}, start)
+    for part, (samples, objective) in VARIANTS.items():
+        practice = Practice(partial(problems, seed, ROLLOUTS // samples), samples, PARAMS, objective)
+        distil(start, teachers, practice, student_config(run, MOPD_STEPS, part), progress, 10)
+    student = run.result_of("mopd", next(iter(VARIANTS)))
+    itself = Teachers(dict.fromkeys(DRILLS, SELF), student)
+    practice = Practice(partial(problems, seed + 1, ROLLOUTS), params=PARAMS, weights="q4")
+    return distil(student, itself, practice, student_config(run, FINISH_STEPS, "q4"), progress, 10)
+
+
+def student_config(run: Run, steps: int, part: str) -> TrainConfig:
+    """Settings of a distillation."""
+    weights = LossWeights(mtp=0.3, balance=0.0)
+    return run.config(steps, part, save_every=50, bf16=False, balance_speed=0.0, optim=ON_POLICY, weights=weights)
+
+
+def problems(seed: int, count: int, step: int) -> dict[str, list[tuple[Environment, Task]]]:
+    """As many tasks of each drill for a step."""
+    return {
+        name: [(drill, task) for task in drill.tasks("train", seed + 1000 * step, count)]
+        for name, drill in DRILLS.items()
+    }
+
+
+def progress(engine: Engine, _: int) -> dict[str, Any]:
+    """Percent of held-out problems that are answered right, sampled."""
+    tasks = [(drill, task) for drill in DRILLS.values() for task in drill.tasks("eval", 1, PROGRESS_TASKS)]
+    right = dict.fromkeys(DRILLS, 0.0)
+    for (rollout,) in roll_out(engine, tasks, 1, replace(PARAMS, seed=1)):
+        right[rollout.domain] += 100 * rollout.reward / PROGRESS_TASKS
+    return {"sampled": right}
+
+
+def demonstrations(seed: int, step: int) -> PackedBatch:
     """Batch number `step` of SFT: a few demonstrations of each drill in every row, which do not see one another."""
-    rng = random.Random(f"{SEED}:{step}")
+    rng = random.Random(f"{seed}:{step}")
     names = list(DRILLS)
     rows = [[demonstration(rng, names[n % len(names)]) for n in range(DOCUMENTS)] for _ in range(ROWS)]
     return pack_documents(rows, LENGTH, PAD)

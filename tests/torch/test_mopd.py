@@ -21,6 +21,7 @@ from openmimo.train.teachers import SELF, ServerTeacher, Teachers
 from openmimo.train.trainer import TrainConfig
 from tests.torch.drill_model import save, tiny_model
 
+NO_MTP = LossWeights(mtp=0.0, balance=0.0)
 DOMAINS = ("sum", "order", "reverse")
 
 
@@ -81,6 +82,8 @@ def test_the_student_moves_towards_every_teacher(unbroken):
 
 
 def test_sampler_and_trainer_agree_so_that_nothing_is_masked(unbroken):
+    """With the experts replayed and float32 on both sides, importance weights are 1."""
+    assert max(record["sampler_gap"] for record in unbroken[1]) < 1e-5
     assert all(record["masked by domain"] == dict.fromkeys(DOMAINS, 0.0) for record in unbroken[1])
 
 
@@ -104,6 +107,19 @@ def test_the_sampled_form_with_outcome_moves_too(folders, tmp_path):
     objective = MopdObjective(alpha=0.1, is_full=False, has_scales=True)
     records = run(folders, tmp_path / "run", 1, replace(PRACTICE, samples=2, objective=objective))
     assert records[0]["grad_norm"] > 0
+
+
+def test_a_rounded_student_is_distilled_from_its_own_floats(folders, tmp_path):
+    """The engine also rounds activations, so sampler and trainer differ a little; nothing is masked for it."""
+    practice = replace(PRACTICE, draw=lambda step: {"sum": draw(0)["sum"]}, weights="q4")
+    teachers = Teachers({"sum": SELF}, folders["student"])
+    optim = OptimConfig(lr=2e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
+    config = TrainConfig(str(tmp_path / "run"), 10, optim=optim, weights=NO_MTP, balance_speed=0.0, bf16=False)
+    distil(folders["student"], teachers, practice, config)
+    records = [record for record in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in record]
+    assert 1e-6 < records[0]["sampler_gap"] < 0.1
+    assert records[-1]["kl"] < 0.9 * records[0]["kl"]
+    assert records[0]["masked by domain"] == {"sum": 0.0}
 
 
 def test_settings_that_contradict_each_other_are_refused(folders, tmp_path):

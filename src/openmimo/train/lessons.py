@@ -110,6 +110,7 @@ def mopd_losses(
     for name, parameter in model.named_parameters():
         parameter.grad = gradients.get(name)
     figures = {"kl": _mean([one.kl_R for one in passes]), "entropy": _mean([one.entropy_R for one in passes])}
+    figures["sampler_gap"] = _mean([one.gap_R for one in passes])
     mtp_K, agreement_K = (
         tuple(
             sum(one.share * value for one, value in zip(passes, values, strict=True))
@@ -138,6 +139,7 @@ class _Pass:
     is_first_R: Tensor
     ratio_R: Tensor
     outcome_R: Tensor
+    gap_R: Tensor
 
 
 def _learn(
@@ -175,10 +177,11 @@ def _learn(
     with torch.no_grad():
         pull_R = share * scale * (weights_R * (ratio_R + outcome_R)).abs() / lengths_N[batch.sequences_R]
         entropy_R = -(scores_RV.exp() * scores_RV).sum(-1)
+        gap_R = (logprobs_R - batch.sampled_R).abs()
         is_first_R = scores_RV.argmax(-1) == batch.ids_R
     return _Pass(
         share, taught.detach(), total.detach(), heads.mtp_K, heads.agreement_K,
-        kl_R.detach(), pull_R, entropy_R, weights_R == 0, is_first_R, ratio_R, outcome_R,
+        kl_R.detach(), pull_R, entropy_R, weights_R == 0, is_first_R, ratio_R, outcome_R, gap_R,
     )  # fmt: skip
 
 

@@ -6,9 +6,10 @@ what was written, and the student moves towards it. Nothing touches the disk in 
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,6 +29,7 @@ from openmimo.train.policy import pack_rollouts, split_groups
 from openmimo.train.preflight import Preflight, check_domain, find_conflicts
 from openmimo.train.processes import training_device
 from openmimo.train.rollout import Rollout, roll_out
+from openmimo.train.rounding import rounded
 from openmimo.train.teachers import Teachers, read_logits
 from openmimo.train.trainer import TrainConfig, train
 
@@ -54,6 +56,8 @@ class Practice:
         samples: attempts at each task; more than one only serves the outcome's advantage.
         params: how replies are sampled; temperature 1 and no filter, or the student does not learn from itself.
         objective: what is minimised.
+        weights: number format of the engine. With "q8" or "q4" the student computes with rounded weights in training
+            too, and its snapshots hold floats that lose little when they are rounded.
         replays: send the student's tokens to the experts that the engine chose, in training as in sampling.
         slots: replies that the engine writes at once.
         part_tokens: most tokens that go through a model at once, padding counted.
@@ -63,9 +67,14 @@ class Practice:
     samples: int = 1
     params: SamplingParams = field(default_factory=SamplingParams)
     objective: MopdObjective = field(default_factory=MopdObjective)
+    weights: Literal["f32", "q8", "q4"] = "f32"
     replays: bool = True
     slots: int = 64
     part_tokens: int = 16384
+
+    def rounding(self, model: MiMo) -> AbstractContextManager[None]:
+        """The time during which the student has the weights that the engine computes with."""
+        return nullcontext() if self.weights == "f32" else rounded(model, 8 if self.weights == "q8" else 4)
 
 
 def distil(
@@ -96,11 +105,18 @@ def distil(
     _check(teachers, practice)
     files = {name: (student / name).read_text(encoding="utf-8") for name in TEXT_FILES if (student / name).is_file()}
     model = load_model(Checkpoint.open(student))
-    with load(student, "f32", threads=torch.get_num_threads(), num_slots=practice.slots) as engine:
+    with load(student, practice.weights, threads=torch.get_num_threads(), num_slots=practice.slots) as engine:
         report = preflight(student, teachers, practice, model, engine, Path(config.folder))
         school = _School(model, engine, teachers, practice, report)
         evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)
-        settings = (practice.samples, practice.params, practice.objective, practice.replays, teachers.names)
+        settings = (
+            practice.samples,
+            practice.params,
+            practice.objective,
+            practice.weights,
+            practice.replays,
+            teachers.names,
+        )
         config = replace(config, data=f"{config.data} {settings}".strip())
         return train(model, config, school.lessons, files, evaluate, score_every, school.losses)
 
@@ -145,7 +161,8 @@ class _School:
 
     def losses(self, model: MiMo, step: MopdStep, weights: LossWeights, progress: float) -> Losses:
         """As `train` wants it, with the table of domains among the figures."""
-        losses, domains = mopd_losses(model, step, self.practice.objective, weights, progress)
+        with self.practice.rounding(model):
+            losses, domains = mopd_losses(model, step, self.practice.objective, weights, progress)
         stats = [stats for lesson in step.lessons for rollout in lesson.rollouts for stats in rollout.stats]
         alarms, self.untold = (*self.untold, *self.watch.look(domains)), []
         table = domain_table(domains)
@@ -186,7 +203,9 @@ def preflight(
             continue
         teacher = teachers.model(domain)
         batch = pack_rollouts(groups, PAD_ID).to(training_device())
-        student_RV, teacher_RV = read_logits(model, batch), read_logits(teacher, batch)
+        with practice.rounding(model):
+            student_RV = read_logits(model, batch)
+        teacher_RV = read_logits(teacher, batch)
         engine.update(published_tensors(teacher))
         rewards = [
             mean_reward([one for group in found for one in group])

@@ -256,6 +256,8 @@ def policy_losses(
         the losses; `total` has no gradient left, it was followed part by part.
     Source: -sum of scale * w * A * log pi.
     """
+    if not step.parts:  # no group had a signal
+        return Losses(torch.zeros(()), 0.0, 0.0, (), ())
     runs = [_run_part(model, part, weights, progress, weigh, start, kl_weight) for part in step.parts]
     shares = [part.scales_R.sum().item() for part in step.parts]
 
