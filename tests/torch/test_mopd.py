@@ -8,9 +8,11 @@ import pytest
 import torch
 from drills import DRILLS
 
+from openmimo.checkpoint import Checkpoint
 from openmimo.engine.params import SamplingParams
 from openmimo.errors import ConfigError
-from openmimo.model.model import MiMo
+from openmimo.model.model import MiMo, load_model
+from openmimo.tokenizer import Tokenizer
 from openmimo.train.distill import MopdObjective
 from openmimo.train.log import read_metrics
 from openmimo.train.loss import LossWeights
@@ -120,6 +122,32 @@ def test_a_rounded_student_is_distilled_from_its_own_floats(folders, tmp_path):
     assert 1e-6 < records[0]["sampler_gap"] < 0.1
     assert records[-1]["kl"] < 0.9 * records[0]["kl"]
     assert records[0]["masked by domain"] == {"sum": 0.0}
+
+
+def test_a_server_teaches_what_a_checkpoint_does(folders, tmp_path, monkeypatch):
+    """The same teacher behind an API: the same first step."""
+    taught = Checkpoint.open(folders["sum"])
+    model, words = load_model(taught), Tokenizer.load(folders["sum"])
+
+    def score(_: ServerTeacher, ids: list[int]) -> tuple[list[float], list[str]]:
+        with torch.no_grad():
+            scores_TV = model.logits(model(torch.tensor([ids])))[0].log_softmax(-1)
+        known = scores_TV[:-1].gather(1, torch.tensor(ids[1:])[:, None]).squeeze(1)
+        return [0.0, *known.tolist()], [words.decode([token_id]) for token_id in ids]
+
+    monkeypatch.setattr(ServerTeacher, "_score", score)
+    objective = MopdObjective(is_full=False)
+    practice = replace(PRACTICE, draw=lambda step: {"sum": draw(step)["sum"]}, objective=objective)
+    curves = []
+    for name, teacher in (("server", ServerTeacher("http://localhost:1/v1", "big")), ("folder", folders["sum"])):
+        config = TrainConfig(str(tmp_path / name), 1, weights=NO_MTP, balance_speed=0.0, bf16=False)
+        distil(folders["student"], Teachers({"sum": teacher}, folders["student"]), practice, config)
+        curves.append(next(one for one in read_metrics(tmp_path / name / "metrics.jsonl") if "loss" in one))
+    assert curves[0]["kl"] == pytest.approx(curves[1]["kl"], abs=1e-4)
+    assert curves[0]["grad_norm"] == pytest.approx(curves[1]["grad_norm"], rel=1e-3)
+    (check,) = json.loads((tmp_path / "server" / "preflight.json").read_text())["domains"]
+    assert check["kl"] == pytest.approx(curves[0]["kl"], abs=1e-3)
+    assert check["overlap"] is None
 
 
 def test_settings_that_contradict_each_other_are_refused(folders, tmp_path):

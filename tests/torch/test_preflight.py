@@ -12,8 +12,8 @@ from openmimo.checkpoint import save_checkpoint
 from openmimo.config import parse_config
 from openmimo.errors import ConfigError
 from openmimo.model.model import new_model, published_tensors
-from openmimo.tokenizer import train_tokenizer
-from openmimo.train.preflight import Preflight, check_domain, find_conflicts, read_fingerprint
+from openmimo.tokenizer import Tokenizer, train_tokenizer
+from openmimo.train.preflight import Preflight, check_domain, find_conflicts, find_other_texts, read_fingerprint
 from tests.torch.test_model import SMALL
 from tests.torch.test_train_command import CONTROL_TOKENS
 
@@ -79,6 +79,18 @@ def test_a_teacher_of_other_tokens_is_refused(make, change, reason):
     assert any(reason in line for line in conflicts), conflicts
     with pytest.raises(ConfigError, match="cannot teach this student"):
         Preflight(tuple(conflicts)).raise_if_refused()
+
+
+def test_a_server_of_other_tokens_is_found_by_their_texts(make):
+    tokenizer = Tokenizer.load(make())
+    ids = tokenizer.encode("Go home é")
+    texts = [tokenizer.decode([token_id]) for token_id in ids]
+    assert find_other_texts("S", tokenizer, ids, texts) == []
+    assert any("\ufffd" in text for text in texts)  # halves of é, which servers spell as they like
+    texts[0] = "Stop"
+    assert find_other_texts("S", tokenizer, ids, texts)[0].startswith(
+        f"S takes token id {ids[0]} for 'Stop', the student"
+    )
 
 
 def logits(*probabilities: float) -> torch.Tensor:

@@ -26,11 +26,11 @@ from openmimo.train.domains import DomainWatch, domain_table
 from openmimo.train.lessons import Lesson, MopdStep, mean_reward, mopd_losses
 from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.policy import pack_rollouts, split_groups
-from openmimo.train.preflight import Preflight, check_domain, find_conflicts
+from openmimo.train.preflight import DomainCheck, Preflight, check_domain, find_conflicts, find_other_texts
 from openmimo.train.processes import training_device
 from openmimo.train.rollout import Rollout, roll_out
 from openmimo.train.rounding import rounded
-from openmimo.train.teachers import Teachers, read_logits
+from openmimo.train.teachers import ServerTeacher, Teachers, read_logits
 from openmimo.train.trainer import TrainConfig, train
 
 __all__ = ["DrawTasks", "Practice", "Score", "distil", "play", "preflight"]
@@ -200,6 +200,7 @@ def preflight(
     checks = []
     for domain, groups in play(engine, practice, 0).items():
         if domain in teachers.servers:
+            checks.append(_check_server(domain, teachers.servers[domain], groups, engine))
             continue
         teacher = teachers.model(domain)
         batch = pack_rollouts(groups, PAD_ID).to(training_device())
@@ -217,6 +218,20 @@ def preflight(
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report.as_data(), indent=1), encoding="utf-8")
     return report
+
+
+def _check_server(
+    domain: str, server: ServerTeacher, groups: Sequence[Sequence[Rollout]], engine: Engine
+) -> DomainCheck:
+    """As far as a server tells: whether its tokens are the student's, and an estimate of the KL."""
+    rollouts = [rollout for group in groups for rollout in group]
+    longest = max(rollouts, key=lambda rollout: len(rollout.ids)).ids
+    assert engine.tokenizer is not None
+    conflicts = find_other_texts(server.url, engine.tokenizer, longest, server.vocabulary(longest))
+    Preflight(tuple(conflicts)).raise_if_refused()
+    teacher_R, batch = server.own_logprobs(rollouts), pack_rollouts(groups, PAD_ID)
+    kl = (batch.sampled_R - teacher_R).mean().item()
+    return DomainCheck(domain, len(teacher_R), kl, student_reward=mean_reward(rollouts))
 
 
 def play(engine: Engine, practice: Practice, step: int, only: str | None = None) -> dict[str, list[list[Rollout]]]:

@@ -18,7 +18,15 @@ from openmimo.errors import ConfigError, RequestError
 from openmimo.tokenizer import Tokenizer
 from openmimo.train.distill import reverse_kl
 
-__all__ = ["DomainCheck", "Fingerprint", "Preflight", "check_domain", "find_conflicts", "read_fingerprint"]
+__all__ = [
+    "DomainCheck",
+    "Fingerprint",
+    "Preflight",
+    "check_domain",
+    "find_conflicts",
+    "find_other_texts",
+    "read_fingerprint",
+]
 
 MAX_KL = 0.2
 """Nats a token from student to teacher; beyond it students of our toy runs recovered half of the headroom only."""
@@ -77,6 +85,7 @@ class DomainCheck:
         kl: KL(student || teacher), nats a token.
         overlap: share of the student's 5 most likely tokens that are among the teacher's.
         shared_mass: probability that the teacher gives to those of the student, as a share of what the student does.
+            Like `overlap` None for a server, which tells about written tokens only.
         student_reward, teacher_reward: mean rewards of both at the domain's tasks; None where nobody played them.
         is_self: the teacher is the student itself.
     """
@@ -84,8 +93,8 @@ class DomainCheck:
     domain: str
     num_tokens: int
     kl: float
-    overlap: float
-    shared_mass: float
+    overlap: float | None = None
+    shared_mass: float | None = None
     student_reward: float | None = None
     teacher_reward: float | None = None
     is_self: bool = False
@@ -106,7 +115,7 @@ class DomainCheck:
                 f"{self.domain}: the teacher is far off, {self.kl:.2f} nats a token (over {MAX_KL}): teach it with a "
                 "lower learning rate, or fine-tune the student briefly on its samples first"
             )
-        if self.shared_mass < MIN_SHARED_MASS:
+        if self.shared_mass is not None and self.shared_mass < MIN_SHARED_MASS:
             found.append(
                 f"{self.domain}: the teacher leaves what the student would write {100 * self.shared_mass:.0f}% of its "
                 f"probability (under {100 * MIN_SHARED_MASS:.0f}%): are prompts written as in its training?"
@@ -238,6 +247,25 @@ def check_domain(
     theirs, ours = (logits_RV.softmax(-1).gather(1, likely_RK).sum().item() for logits_RV in (teacher_RV, student_RV))
     kl = reverse_kl(student_RV, teacher_RV).mean().item()
     return DomainCheck(domain, len(student_RV), kl, overlap, theirs / ours, student_reward, teacher_reward, is_self)
+
+
+def find_other_texts(server: str, tokenizer: Tokenizer, ids: Sequence[int], texts: Sequence[str]) -> list[str]:
+    """Compare what a server takes token ids for with what the student means by them.
+
+    Args:
+        server: its name, for people.
+        tokenizer: the student's.
+        ids: token ids.
+        texts: the server's text of each.
+    Returns:
+        one line if they differ, with the first example. Tokens that are parts of a character are passed over: servers
+        write them in different ways.
+    """
+    for token_id, text in zip(ids, texts, strict=True):
+        mine = tokenizer.decode([token_id])
+        if "\ufffd" not in mine and mine != text:
+            return [f"{server} takes token id {token_id} for {text!r}, the student for {mine!r}"]
+    return []
 
 
 def _pieces(tokenizer: Tokenizer) -> list[bytes | None]:
