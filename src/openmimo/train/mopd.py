@@ -128,7 +128,11 @@ class _School:
         self.model, self.engine, self.teachers, self.practice = model, engine, teachers, practice
         self.untold = report.warnings
         self.watch = DomainWatch(
-            {c.domain: (c.student_reward, c.teacher_reward) for c in report.checks if c.headroom is not None}
+            {
+                check.domain: (check.student_reward, check.teacher_reward)
+                for check in report.checks
+                if check.student_reward is not None and check.teacher_reward is not None
+            }
         )
 
     def refreshed(self) -> Engine:

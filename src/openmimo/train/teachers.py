@@ -213,6 +213,7 @@ class ServerTeacher:
 
     def _post(self, body: Mapping[str, Any]) -> Any:
         data = json.dumps(body).encode()
+        problem: Exception | None = None
         for attempt in range(ATTEMPTS):
             request = urllib.request.Request(self.url, data, self._headers)
             try:
@@ -223,7 +224,7 @@ class ServerTeacher:
                 error.close()
                 if error.code < 500 and error.code != 429:
                     raise self._useless(f"it answers {error.code}: {text}") from error
-                problem: Exception = error
+                problem = error
             except (OSError, ValueError) as error:
                 problem = error
             if attempt + 1 < ATTEMPTS:
