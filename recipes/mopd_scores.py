@@ -136,7 +136,8 @@ def save_merged(folder: Path, model: MiMo) -> Path:
 def measure(checkpoint: Path, weights: Weights) -> dict[str, Cell]:
     """Figures of one model for each drill, on problems that no training draws."""
     model, cells = load_model(Checkpoint.open(checkpoint)), {}
-    with load(checkpoint, weights, threads=torch.get_num_threads(), num_slots=64) as engine:
+    # All heads draft, whether or not it pays here, so that the acceptance length says how good they are.
+    with load(checkpoint, weights, torch.get_num_threads(), mtp=len(model.heads), num_slots=64) as engine:
         for name, drill in DRILLS.items():
             pairs = [(drill, task) for task in drill.tasks("eval", 0, TASKS)]
             greedy = roll_out(engine, pairs, 1, replace(mopd_toy.PARAMS, temperature=0.0))
