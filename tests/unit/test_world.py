@@ -91,7 +91,7 @@ def test_chores_are_done_by_the_people():
 def test_clouds_move_evenly_from_hour_to_hour():
     world = sample_world(2)
     world.advance(12.25 * 3600)
-    now = 0.75 * world.clouds[12] + 0.25 * world.clouds[13]
+    now = 0.75 * world.clouds.first[12] + 0.25 * world.clouds.first[13]
     assert world.state()["cloud"] == pytest.approx(now, abs=0.005)
 
 

@@ -6,11 +6,12 @@ import copy
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from openmimo.environments.car.car import Car
 from openmimo.environments.car.roads import Place, Roads
+from openmimo.environments.days import Clouds, walk_clouds
 from openmimo.environments.energy.plant import Plant, pv_kw
 from openmimo.environments.home.appliances import Appliance, Vacuum
 from openmimo.environments.home.devices import Cover, Light, OnOff
@@ -50,7 +51,7 @@ class World:
         home: rooms, devices, people, weather and sky.
         car: of the first person.
         plant: panels, battery, tariff and meter; it has no appliances of its own, they are devices of the home.
-        clouds: covered share of the sky at each hour of the day; between them it changes evenly.
+        clouds: covered share of the sky by the hour.
         chores: daily doings of the people, in order of their time.
         roof: tilt and azimuth of the panels in degrees.
         house_kwh: electricity that the home has used.
@@ -60,7 +61,7 @@ class World:
     home: Home
     car: Car
     plant: Plant
-    clouds: tuple[float, ...] = (0.0,) * 24
+    clouds: Clouds = field(default_factory=Clouds)
     chores: tuple[Chore, ...] = ()
     roof: tuple[float, float] = (35.0, 180.0)
     house_kwh: float = 0.0
@@ -94,7 +95,7 @@ class World:
             "home": self.home.state(),
             "car": self.car.state(),
             "plant": self.plant.state(),
-            "cloud": round(self._cloud(), 2),
+            "cloud": round(self.clouds.at(self.clock_s), 2),
             "sun_kw": round(self.sun_kw, 2),
             "price_ct": self.plant.price_ct(self.clock_s),
         }
@@ -118,7 +119,7 @@ class World:
     def _step(self, step_s: float) -> None:
         clock_s, outside_c = self.clock_s, self.home.outside_c
         if self.home.sky:
-            self.home.sky = replace(self.home.sky, cloud=self._cloud())
+            self.home.sky = replace(self.home.sky, cloud=self.clouds.at(clock_s))
         self._do_chores(clock_s, step_s)
         self._drive(clock_s)
         sun_w_m2, before_j, is_home = self.sun_w_m2, self.home.electric_j, self.car.place == "home"
@@ -133,11 +134,6 @@ class World:
     def _level_sun_w_m2(self, clock_s: float) -> float:
         sky = self.home.sky
         return sky.sunlight(clock_s).level_w_m2 if sky else 0.0
-
-    def _cloud(self) -> float:
-        hour = self.clock_s % DAY_S / 3600
-        first, part = int(hour), hour % 1
-        return (1 - part) * self.clouds[first] + part * self.clouds[(first + 1) % 24]
 
     def _do_chores(self, clock_s: float, step_s: float) -> None:
         begin_s = clock_s % DAY_S
@@ -185,7 +181,8 @@ def sample_world(seed: int) -> World:
     Args:
         seed: the same seed gives the same world.
     Returns:
-        A lived-in home with panels, a battery and a car, which whoever is away most drives.
+        A lived-in home with panels, a battery and a car, which whoever is away most drives; no day has the weather of
+        another.
     """
     rng = random.Random(f"world-{seed}")
     home = sample_home(rng, MAX_DEVICES, is_lived_in=True)
@@ -194,6 +191,7 @@ def sample_world(seed: int) -> World:
     home.people.sort(key=lambda person: -sum(stay.place == AWAY for stay in person.calendar))
     home.clock_s = home.electric_j = 0.0
     home.heat = HeatAccount()
+    home.weather = replace(home.weather, seed=seed)
     for device in home.devices:
         if isinstance(device, OnOff):
             device.turn_off()
@@ -201,7 +199,7 @@ def sample_world(seed: int) -> World:
         home=home,
         car=Car(_roads(rng, home.people), battery_kwh=rng.uniform(25, 45), cabin_c=home.outside_c, is_plugged=True),
         plant=_plant(rng),
-        clouds=_clouds(rng),
+        clouds=Clouds(walk_clouds(rng), seed),
         chores=tuple(sorted(_chores(rng, home))),
         roof=(rng.uniform(20, 45), rng.uniform(130, 230)),
     )
@@ -228,15 +226,6 @@ def _plant(rng: random.Random) -> Plant:
         capacity_kwh=capacity_kwh,
         tariff_ct=tuple(base + step for step in shape),
     )
-
-
-def _clouds(rng: random.Random) -> tuple[float, ...]:
-    """A walk through the day that stays between clear and covered."""
-    cloud, found = rng.random(), []
-    for _ in range(24):
-        cloud = min(1.0, max(0.0, cloud + rng.gauss(0, 0.15)))
-        found.append(round(cloud, 2))
-    return tuple(found)
 
 
 def _chores(rng: random.Random, home: Home) -> Iterator[Chore]:

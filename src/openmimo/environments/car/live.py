@@ -62,7 +62,8 @@ class LiveCar(LiveWorld):
         super().__init__()
         self._cockpit = cockpit or demo_cockpit()
         self._offered = tuple(offered)
-        self._weather, self._sky = Weather(mean_c=7.0, swing_c=4.0), Sky(latitude_deg=48.0, day_of_year=90, cloud=0.5)
+        self._weather = Weather(mean_c=7.0, swing_c=4.0, seed=1)
+        self._sky = Sky(latitude_deg=48.0, day_of_year=90, cloud=0.5)
         self._leaves_s: float | None = None
 
     def tools(self) -> list[dict[str, Any]]:

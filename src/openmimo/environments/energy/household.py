@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from openmimo.environments.days import Clouds
 from openmimo.environments.energy.board import Board, Chargeable, Runnable
 from openmimo.environments.energy.generate import LEAST_SUN_KWH, price_ct
 from openmimo.environments.energy.plant import Plant, pv_kw
@@ -37,7 +38,7 @@ class Household:
     Attributes:
         appliances: what can be planned, by name.
         plant: panels, battery and meter; it has no appliances of its own.
-        weather, sky: the outside.
+        weather, sky, clouds: the outside.
         clock_s: seconds since the first midnight.
         seed: of the prices.
         house_kw: what the house uses all the time.
@@ -55,6 +56,7 @@ class Household:
     plant: Plant
     weather: Weather
     sky: Sky
+    clouds: Clouds
     clock_s: float = 0.0
     seed: int = 0
     house_kw: int = 1
@@ -84,8 +86,10 @@ class Household:
 
     def sun_kw(self, clock_s: float) -> float:
         """What the panels give at a clock time."""
-        irradiance_w_m2 = self.sky.irradiance_w_m2(clock_s, *self.roof)
-        return pv_kw(irradiance_w_m2, self.weather.temperature_c(clock_s), self.plant.peak_kw)
+        return pv_kw(self._irradiance_w_m2(clock_s), self.weather.temperature_c(clock_s), self.plant.peak_kw)
+
+    def _irradiance_w_m2(self, clock_s: float) -> float:
+        return replace(self.sky, cloud=self.clouds.at(clock_s)).irradiance_w_m2(clock_s, *self.roof)
 
     # ---- what an assistant sees and changes
 
@@ -170,8 +174,7 @@ class Household:
             self.car_percent = min(100.0, self.car_percent + self.car_per_hour * step_s / HOUR_S)
         plant = self.plant
         plant.tariff_ct, plant.mode = (self.price_ct(self.clock_s),) * 24, self._battery_mode()
-        irradiance_w_m2 = self.sky.irradiance_w_m2(self.clock_s, *self.roof)
-        plant.advance(step_s, self.clock_s, irradiance_w_m2, self.outside_c, load_kwh)
+        plant.advance(step_s, self.clock_s, self._irradiance_w_m2(self.clock_s), self.outside_c, load_kwh)
         self.clock_s += step_s
 
     def _settle(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openmimo.environments.days import Clouds
 from openmimo.environments.energy.board import Runnable
 from openmimo.environments.energy.household import HOUR_S, Household
 from openmimo.environments.energy.plant import ONE_WAY_EFFICIENCY, Plant
@@ -42,8 +43,9 @@ def demo_household() -> Household:
             "pool pump": Runnable(3, 1),
         },
         plant,
-        Weather(mean_c=12.0, swing_c=5.0),
-        Sky(latitude_deg=48.0, day_of_year=120, cloud=0.3),
+        Weather(mean_c=12.0, swing_c=5.0, seed=1),
+        Sky(latitude_deg=48.0, day_of_year=120),
+        Clouds((0.3,) * 24, seed=1),
         clock_s=(7 * 60 + 40) * 60.0,
         house_kw=house_kw,
     )

@@ -64,7 +64,7 @@ def demo_home() -> Home:
         area: Room(temperature, gains_w=260.0, window_m2=_WINDOWS[area][0], window_azimuth_deg=_WINDOWS[area][1])
         for area, temperature in _TEMPERATURES_C.items()
     }
-    weather, sky = Weather(mean_c=7.0, swing_c=4.0), Sky(latitude_deg=48.0, day_of_year=90, cloud=0.5)
+    weather, sky = Weather(mean_c=7.0, swing_c=4.0, seed=1), Sky(latitude_deg=48.0, day_of_year=90, cloud=0.5)
     return Home(devices, rooms, weather, clock_s=(7 * 60 + 40) * 60.0, sky=sky, standby_w=90.0)
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from openmimo.environments.days import drift_k
+
 __all__ = [
     "HeatAccount",
     "Room",
@@ -30,14 +32,22 @@ WINDOW_GAIN = 0.6
 
 @dataclass(slots=True)
 class Weather:
-    """Outside temperature: a sine over the day, warmest at 15:00."""
+    """Outside temperature: a sine over the day, warmest at 15:00.
+
+    Attributes:
+        mean_c: mean of the first day.
+        swing_c: how much warmer the afternoon is than that.
+        seed: of the later days, see `drift_k`; None makes every day like the first.
+    """
 
     mean_c: float
     swing_c: float
+    seed: int | None = None
 
     def temperature_c(self, clock_s: float) -> float:
-        """Outside temperature at a time of day; warmest at 15:00."""
-        return self.mean_c + self.swing_c * math.cos(2 * math.pi * (clock_s / 86400 - 15 / 24))
+        """Outside temperature at a clock time."""
+        daily_c = self.mean_c + self.swing_c * math.cos(2 * math.pi * (clock_s / 86400 - 15 / 24))
+        return daily_c if self.seed is None else daily_c + drift_k(self.seed, clock_s)
 
 
 @dataclass(slots=True)
