@@ -3,7 +3,10 @@
 Shows: a base that knows the skills but was taught by careless demonstrations, half of them with one wrong character;
 for each drill a teacher that reinforcement learning made of it, by whether answers are right and nothing else; and
 students distilled from the three, in both forms of the objective, with and without the outcome.
-Hardware: 1 CPU core, no GPU.
+Hardware: 1 CPU core, no GPU. Time: 5 minutes of it for SFT, 2 for a teacher of 60 steps.
+Expect: after SFT 88%, 100% and 100% of the greedy answers to held-out problems are right, and 30%, 50% and 73% of those
+sampled at temperature 1 (n = 40, one seed). Teachers made after 400 steps of it went from 68% to 97% (reversing, 60
+steps) and from 58% to 90% (sorting, 40 steps), sampled, n = 100.
 
     openmimo train sft recipes/mopd_toy.py
     openmimo train rl recipes/mopd_toy.py
@@ -43,7 +46,8 @@ ROWS, DOCUMENTS = 16, 6
 LENGTH = 120
 CHAT = chat_format()
 SPOILT = 0.5
-SFT_STEPS = 400
+SFT_STEPS = 700
+"""Sums come late: after 400 steps no answer is right, after 500 some are."""
 STEPS = {"sum": 120, "order": 80, "reverse": 60}
 """Steps of RL for each teacher."""
 RL = RLConfig(max_new_tokens=16)
