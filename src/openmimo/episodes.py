@@ -269,7 +269,8 @@ def _head(path: Path, number: int, entry: Any) -> EpisodeHead:
     wrong = [name for name, kind in allowed.items() if not isinstance(entry.get(name), kind | None)]
     if wrong:
         raise RequestError(f"{path}, line {number}: {wrong[0]} must be {allowed[wrong[0]].__name__}, or left out")
-    return EpisodeHead(**{name: entry.get(name) for name in (*needed, *allowed)})
+    fields: dict[str, Any] = {name: entry.get(name) for name in (*needed, *allowed)}
+    return EpisodeHead(**fields)
 
 
 def _reward(path: Path, number: int, entry: Any) -> float:

@@ -5,7 +5,7 @@ A row is a token that the model wrote itself; the R rows of a batch are in the o
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,9 +60,15 @@ class PolicyBatch:
 
     def to(self, device: torch.device) -> "PolicyBatch":
         """The same batch on another device."""
-        rows = (self.rows_R, self.ids_R, self.sampled_R, self.sequences_R)
-        routes = None if self.routes_BTLK is None else self.routes_BTLK.to(device)
-        return PolicyBatch(self.packed.to(device), *(tensor.to(device) for tensor in rows), self.num_sequences, routes)
+        return replace(
+            self,
+            packed=self.packed.to(device),
+            rows_R=self.rows_R.to(device),
+            ids_R=self.ids_R.to(device),
+            sampled_R=self.sampled_R.to(device),
+            sequences_R=self.sequences_R.to(device),
+            routes_BTLK=None if self.routes_BTLK is None else self.routes_BTLK.to(device),
+        )
 
 
 @dataclass(frozen=True)
