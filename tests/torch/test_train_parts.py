@@ -79,6 +79,15 @@ def test_num_zeros_of_experts_without_tokens():
     assert expert_shares(model) == [[0] * 8] * 2
 
 
+def test_expert_loads_count_no_padding():
+    model = new_model(parse_config(SMALL), seed=0).train()
+    batch = pack_documents([[document(4, 5, 6), document(7, 8)], [document(9)]], length=8, pad_id=0)
+    with torch.no_grad():
+        model(batch.ids_BT, batch.layout)
+    for router in (module for module in model.modules() if isinstance(module, Router)):
+        assert router.load_E.sum() == 6 * SMALL["num_experts_per_tok"]  # six tokens of sixteen places
+
+
 def test_a_parameter_without_gradient_counts_as_all_zero():
     model = new_model(parse_config(SMALL), seed=0)
     counts = num_zeros(model)

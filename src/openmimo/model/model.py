@@ -34,7 +34,9 @@ class Block(nn.Module):
         """Map float [B, T, C] to float [B, T, C]; geometry as in `Attention.forward`, routes as in `Router.forward`."""
         x_BTC = x_BTC + self.self_attn(self.input_layernorm(x_BTC), geometry)
         normed_BTC = self.post_attention_layernorm(x_BTC)
-        return x_BTC + (self.mlp(normed_BTC) if routes_BTK is None else self.mlp(normed_BTC, routes_BTK))
+        if isinstance(self.mlp, MoE):
+            return x_BTC + self.mlp(normed_BTC, routes_BTK, geometry.layout.documents_BT >= 0)
+        return x_BTC + self.mlp(normed_BTC)
 
 
 class _Trunk(nn.Module):

@@ -30,7 +30,8 @@ class Router(nn.Module):
     """Chooses experts in float32: sigmoid scores, a correction bias for the choice only, grouped top-k.
 
     Attributes:
-        load_E: float32 [E], tokens sent to each expert since the last `balance_bias`; training only.
+        load_E: float32 [E], tokens, padding not counted, sent to each expert since the last `balance_bias`; training
+            only.
         balance_loss: the sequence-level auxiliary loss of the last training pass, else None.
     Source: scoring_func sigmoid, topk_method noaux_tc, n_group, topk_group, norm_topk_prob, routed_scaling_factor.
     """
@@ -45,13 +46,14 @@ class Router(nn.Module):
         self.register_buffer("load_E", torch.zeros(config.n_routed_experts), persistent=False)
         self.balance_loss: Tensor | None = None
 
-    def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None) -> Tensor:
+    def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None, is_real_BT: Tensor | None = None) -> Tensor:
         """Mixing weights of every expert, zero for those not chosen.
 
         Args:
             x_BTC: normed activations, float [B, T, C].
             routes_BTK: int64 [B, T, K], experts to replay instead of choosing; -1 for a token that chooses freely.
                 Their weights are this router's own, so that it learns.
+            is_real_BT: bool [B, T], False for padding, which counts as no load; None means that there is none.
         Returns:
             float32 [B, T, E].
         """
@@ -65,7 +67,8 @@ class Router(nn.Module):
         if self.config.norm_topk_prob:
             gates_BTE = gates_BTE / (gates_BTE.sum(-1, keepdim=True) + 1e-20)
         if self.training:
-            self.load_E += chosen_BTE.sum((0, 1))
+            counted_BTE = chosen_BTE if is_real_BT is None else chosen_BTE * is_real_BT[..., None]
+            self.load_E += counted_BTE.sum((0, 1))
             self.balance_loss = self._sequence_balance(scores_BTE, chosen_BTE)
         return gates_BTE * self.config.routed_scaling_factor
 
@@ -105,9 +108,9 @@ class MoE(nn.Module):
         self.up_proj = nn.Parameter(torch.empty(num_experts, width, hidden))
         self.down_proj = nn.Parameter(torch.empty(num_experts, hidden, width))
 
-    def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None) -> Tensor:
-        """Map float [B, T, C] to float [B, T, C]; routes as in `Router.forward`."""
-        gates_BTE = self.gate(x_BTC, routes_BTK)
+    def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None, is_real_BT: Tensor | None = None) -> Tensor:
+        """Map float [B, T, C] to float [B, T, C]; the rest as in `Router.forward`."""
+        gates_BTE = self.gate(x_BTC, routes_BTK, is_real_BT)
         if self.gate_proj.shape[0] <= self.WIDE_LIMIT:
             return self.mix_wide(x_BTC, gates_BTE)
         return self.mix_by_expert(x_BTC, gates_BTE)
