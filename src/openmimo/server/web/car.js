@@ -44,9 +44,9 @@ function placeOf(name, index) {
   const isRear = /rear|back/.test(name);
   const fixed = { doors: [2, 8.6], climate: [3, 2.3], trunk: [3, 10.6] }[name];
   if (fixed) return { x: fixed[0], y: fixed[1] };
-  if (/roof/.test(name)) return { x: 3, y: 7 };
+  if (/roof/.test(name)) return { x: 3, y: 7.4 };
   if (/window/.test(name)) return { x: isLeft ? 0.6 : 5.4, y: isRear ? 7.4 : 4.8 };
-  if (/seat/.test(name)) return { x: isLeft ? 2.15 : 3.85, y: isRear ? 7 : 5.5 };
+  if (/seat/.test(name)) return { x: isLeft ? 2.05 : 3.9, y: isRear ? 7 : 6 };
   if (/front/.test(name)) return { x: 0.9, y: 1.7 };
   return isRear ? { x: 0.9, y: 10 } : { x: 4, y: 8.6 + 0.1 * (index % 2) };
 }
