@@ -301,7 +301,8 @@ def _run_part(
     if start is not None:
         with torch.no_grad():
             start_RV = own_logits(start, batch)[1].log_softmax(-1)
-        kl_R = (scores_RV.exp() * (scores_RV - start_RV)).sum(-1)
+        with torch.set_grad_enabled(kl_weight != 0):  # it is mostly only measured
+            kl_R = (scores_RV.exp() * (scores_RV - start_RV)).sum(-1)
         total = total + kl_weight * (scales_R * kl_R).sum()
         figures["kl"] = (scales_R * kl_R.detach()).sum().item() / share.item()
     heads = HeadLosses(total)
