@@ -6,8 +6,8 @@ students distilled from the three, in both forms of the objective, with and with
 Hardware: 1 CPU core, no GPU. Time: 5 minutes of it for SFT, 2 for a teacher of 60 steps.
 Expect: after SFT 88%, 100% and 100% of the greedy answers to held-out problems are right, and 30%, 50% and 73% of those
 sampled at temperature 1 (n = 40, one seed). Teachers made after 400 steps of it went from 68% to 97% (reversing, 60
-steps) and from 58% to 90% (sorting, 40 steps), sampled, n = 100; the teacher of sums, after all 700, from 34% to 58.5% in
-120 steps (n = 200).
+steps) and from 58% to 90% (sorting, 40 steps), sampled, n = 100; the teacher of sums, after all 700, from 34% to
+58.5% in 120 steps (n = 200).
 
     openmimo train sft recipes/mopd_toy.py
     openmimo train rl recipes/mopd_toy.py
