@@ -5,6 +5,7 @@ Parameter names are the published ones, except that experts are stacked ([E, F, 
 """
 
 from collections.abc import Mapping
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -88,12 +89,8 @@ class MiMo(nn.Module):
         """
         x_BTC = self.model.embed_tokens(ids_BT)
         geometry = self._geometry(ids_BT, layout)
-        if routes_BTLK is None:
-            for block in self.model.layers:
-                x_BTC = block(x_BTC, geometry)
-            return x_BTC
-        assert routes_BTLK.shape[2] == self.config.num_sparse_layers
-        routes = iter(routes_BTLK.unbind(2))
+        assert routes_BTLK is None or routes_BTLK.shape[2] == self.config.num_sparse_layers
+        routes = repeat(None) if routes_BTLK is None else iter(routes_BTLK.unbind(2))
         for block in self.model.layers:
             x_BTC = block(x_BTC, geometry, next(routes) if isinstance(block.mlp, MoE) else None)
         return x_BTC
