@@ -18,10 +18,9 @@ from openmimo.train.distill import (
     sequence_mean,
 )
 from openmimo.train.domains import DomainStep
-from openmimo.train.loss import HeadLosses, Losses, LossWeights, balance_loss, head_losses
-from openmimo.train.policy import PolicyBatch, own_logits, shared_frozen
+from openmimo.train.loss import Losses, LossWeights
+from openmimo.train.policy import PolicyBatch, own_logits, side_losses
 from openmimo.train.rollout import Rollout
-from openmimo.train.schedule import value_at
 
 __all__ = ["Lesson", "MopdStep", "mean_reward", "mopd_losses"]
 
@@ -167,12 +166,8 @@ def _learn(
         loss_R = kl_R + sampled_loss(logprobs_R, weights_R, outcome_R)
     lengths_N = torch.bincount(batch.sequences_R, minlength=batch.num_sequences)
     taught = share * scale * sequence_mean(loss_R, batch.sequences_R, batch.num_sequences)
-    total = taught + share * weights.balance * balance_loss(model)
-    heads = HeadLosses(total)
-    if mtp_weight := value_at(weights.mtp, progress) * bool(len(model.heads)):
-        with shared_frozen(model):
-            heads = head_losses(model, hidden_BTC.detach(), batch.packed)
-        total = total + share * mtp_weight * heads.mean
+    beside, heads = side_losses(model, hidden_BTC, batch.packed, weights, progress)
+    total = taught + share * beside
     total.backward()
     with torch.no_grad():
         pull_R = share * scale * (weights_R * (ratio_R + outcome_R)).abs() / lengths_N[batch.sequences_R]

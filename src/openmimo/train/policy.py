@@ -26,6 +26,7 @@ __all__ = [
     "pack_rollouts",
     "policy_losses",
     "shared_frozen",
+    "side_losses",
     "split_groups",
 ]
 
@@ -239,6 +240,29 @@ def shared_frozen(model: MiMo) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def side_losses(
+    model: MiMo, hidden_BTC: Tensor, packed: PackedBatch, weights: LossWeights, progress: float
+) -> tuple[Tensor, HeadLosses]:
+    """What is learnt beside the objective: the routers' balance, and the MTP heads on a detached trunk.
+
+    Args:
+        model: in training mode, after the pass that gave the states.
+        hidden_BTC: states of the trunk.
+        packed: what was run.
+        weights: of both.
+        progress: share of the run done, for weights that change.
+    Returns:
+        the weighted sum, and the heads' losses, none where they have no weight.
+    """
+    balance = weights.balance * balance_loss(model)
+    mtp_weight = value_at(weights.mtp, progress)
+    if not mtp_weight or not len(model.heads):
+        return balance, HeadLosses(balance)
+    with shared_frozen(model):
+        heads = head_losses(model, hidden_BTC.detach(), packed)
+    return balance + mtp_weight * heads.mean, heads
+
+
 def policy_losses(
     model: MiMo,
     step: PolicyStep,
@@ -296,7 +320,7 @@ def _run_part(
     logprobs_R = scores_RV.gather(-1, batch.ids_R[:, None]).squeeze(-1)
     weights_R = torch.ones_like(scales_R) if weigh is None else weigh(logprobs_R, batch.sampled_R, part.advantages_R)
     policy = -((scales_R * weights_R * part.advantages_R).detach() * logprobs_R).sum()
-    total = policy + weights.balance * share * balance_loss(model)
+    total = policy
     figures = _figures(scores_RV.detach(), logprobs_R.detach(), part, weights_R)
     if start is not None:
         with torch.no_grad():
@@ -305,11 +329,8 @@ def _run_part(
             kl_R = (scores_RV.exp() * (scores_RV - start_RV)).sum(-1)
         total = total + kl_weight * (scales_R * kl_R).sum()
         figures["kl"] = (scales_R * kl_R.detach()).sum().item() / share.item()
-    heads = HeadLosses(total)
-    if mtp_weight := value_at(weights.mtp, progress):
-        with shared_frozen(model):
-            heads = head_losses(model, hidden_BTC.detach(), batch.packed)
-        total = total + mtp_weight * share * heads.mean
+    beside, heads = side_losses(model, hidden_BTC, batch.packed, weights, progress)
+    total = total + share * beside
     total.backward()
     is_first = scores_RV.argmax(-1) == batch.ids_R
     accuracy = (scales_R * is_first).sum().item() / share.item()
