@@ -21,6 +21,7 @@ from openmimo.environments import Environment
 from openmimo.errors import ConfigError
 from openmimo.loading import Weights, load
 from openmimo.model.model import MiMo, published_tensors
+from openmimo.train.best import BestWeights
 from openmimo.train.collect import Collected, Draw, Group, collect
 from openmimo.train.credit import Grading, clipped_weights, group_advantages, group_scales, truncated_weights
 from openmimo.train.log import METRICS, read_metrics
@@ -45,12 +46,13 @@ class RLConfig:
         samples: rollouts of each task.
         max_new_tokens: longest reply.
         max_replies: most replies in an episode.
-        updates: optimiser steps that share out one batch; 1 is fully on-policy, without ratio and clip.
+        updates: optimiser steps that share out one batch; 1 is fully on-policy, without ratio and clip. A run that is
+            resumed within a batch rolls out a new one.
         clip: lower and upper bound of the ratio's distance from 1, if there are several updates.
         easy_share: share of the draws that come from the solved tasks, once there are some.
         kl_weight: weight of the KL divergence to the model at the start.
         max_kl: nats a token from the start at which the run ends; a teacher farther off is hard to learn from.
-        max_fall: how much greedy accuracy may lie below its best before the run ends.
+        max_fall: how much greedy accuracy may lie below its best; beyond it the run ends with its best scored weights.
         eval_tasks: held-out tasks of each environment that are scored.
         grading: rewards for a part of a task's tests, by difficulty; None leaves that to the environment.
         max_age: partial rollout: groups that still run when a batch is full go on with the new weights for at most so
@@ -113,7 +115,8 @@ def train_rl(
         evaluate_every: steps between two scorings on held-out tasks; 0 for never.
         watched: further environments that are scored, to see what is forgotten.
     Returns:
-        folder of the last snapshot.
+        folder of the last snapshot. If greedy accuracy fell by `max_fall`, it has the weights with the highest mean of
+        greedy and sampled accuracy in their place.
     Raises:
         ConfigError: settings do not fit together, or there is no tokenizer.
         TrainingError: as `train`.
@@ -126,7 +129,8 @@ def train_rl(
     config = replace(config, data=f"{rl!r} on {', '.join(domains)}")
     start = copy.deepcopy(model).eval().requires_grad_(False).to(training_device())
     with open_engine(model, files, rl.weights, rl.slots) as engine:
-        learner = _Learner(model, start, engine, Path(config.folder), rl, domains, watched)
+        best = BestWeights(Path(config.folder), files)
+        learner = _Learner(model, start, engine, Path(config.folder), rl, domains, watched, best)
         with learner.pool:
             return train(model, config, learner.batch, files, learner.evaluate, evaluate_every, learner.losses)
 
@@ -182,8 +186,10 @@ class _Learner:
         rl: RLConfig,
         domains: Mapping[str, Environment],
         watched: Sequence[Environment],
+        best: BestWeights,
     ):
         self.model, self.start, self.engine, self.folder, self.rl = model, start, engine, folder, rl
+        self.best = best
         self.domains = list(domains.values())
         self.watched = [environment for environment in watched if environment not in self.domains]
         self.memory: _Memory | None = None
@@ -199,8 +205,10 @@ class _Learner:
         if self.memory is None:
             self.memory = _Memory.from_run(self.folder, self.rl, [environment.name for environment in self.domains])
             if step == 0:
-                self.figures = {f"start_{name}": values for name, values in self._score().items()}
-                self.memory.saw_scores(self.figures["start_greedy"])
+                scores = self._score()
+                self.figures = {f"start_{name}": values for name, values in scores.items()}
+                self.memory.saw_scores(scores["greedy"])
+                self.best.offer(self.model, 0, self._mean(scores))
         if self.memory.reason:
             raise EndOfRun(self.memory.reason)
         if not self.waiting:
@@ -220,11 +228,21 @@ class _Learner:
         figures, self.figures = {**self.figures, **losses.figures}, {}
         return replace(losses, figures=figures)
 
-    def evaluate(self, _: MiMo, __: int) -> dict[str, Any]:
+    def evaluate(self, _: MiMo, step: int) -> dict[str, Any]:
         scores = self._score()
         assert self.memory is not None
-        self.memory.saw_scores(scores["greedy"])
-        return scores
+        if not self.memory.saw_scores(scores["greedy"]):
+            self.best.offer(self.model, step, self._mean(scores))
+            return scores
+        # At once, since a snapshot may follow before anybody asks for another batch.
+        restored = self.best.restore(self.model)
+        self.engine_is_current = False
+        return scores if restored is None else {**scores, "restored": restored}
+
+    def _mean(self, scores: Mapping[str, Mapping[str, float]]) -> float:
+        """Greedy and sampled accuracy in one, over what is trained on: greedy alone hides what RL gains."""
+        values = [table[environment.name] for table in scores.values() for environment in self.domains]
+        return sum(values) / len(values)
 
     @property
     def _pad_id(self) -> int:
@@ -333,12 +351,16 @@ class _Memory:
         if kl > self.rl.max_kl:
             self.reason = f"KL to the start is {kl:.3g} nats a token, above {self.rl.max_kl:g}: the run ends here"
 
-    def saw_scores(self, greedy: Mapping[str, float]) -> None:
-        """Take in percentages by environment; only those that are trained on can end the run."""
+    def saw_scores(self, greedy: Mapping[str, float]) -> bool:
+        """Take in percentages by environment; whether those that are trained on fell so far that the run ends."""
         mean = sum(greedy[name] for name in self.domains) / len(self.domains)
         self._best = max(self._best, mean)
-        if mean < self._best - 100 * self.rl.max_fall:
-            self.reason = f"greedy accuracy fell from {self._best:.1f}% to {mean:.1f}%: the run ends here"
+        has_fallen = mean < self._best - 100 * self.rl.max_fall
+        if has_fallen:
+            self.reason = (
+                f"greedy accuracy fell from {self._best:.1f}% to {mean:.1f}%: the run ends with its best weights"
+            )
+        return has_fallen
 
     def _update_easy(self, solved: Sequence[Sequence[int]], unsolved: Sequence[Sequence[int]]) -> None:
         for domain, seed in unsolved:

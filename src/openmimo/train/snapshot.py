@@ -149,7 +149,7 @@ def list_differences(saved: Any, now: Any, name: str = "") -> list[str]:
 
 def remove_drafts(folder: Path) -> None:
     """Remove what a killed process left unfinished in a run folder."""
-    for path in [*folder.glob("step-*.tmp"), *folder.glob(".step-*.tmp")]:
+    for path in [*folder.glob("step-*.tmp"), *folder.glob(".step-*.tmp"), *folder.glob(".best-*.tmp")]:
         shutil.rmtree(path, ignore_errors=True)
 
 
