@@ -67,6 +67,13 @@ def test_clipped_weights_have_the_gradient_of_the_clipped_objective():
         assert torch.allclose(weights * advantages, wanted)
 
 
+def test_a_ratio_beyond_all_bounds_is_clipped_and_no_nan():
+    """exp(100) is infinite in float32."""
+    now, old = torch.tensor([0.0, -1.0]), torch.tensor([-100.0, -1.0])
+    assert clipped_weights(now, old, torch.ones(2)).tolist() == [0.0, 1.0]
+    assert truncated_weights(now, old).tolist() == [2.0, 1.0]
+
+
 def test_stale_tokens_weigh_their_ratio_up_to_a_limit():
     sampled = torch.full((6,), -2.0)
     weights = truncated_weights(sampled + RATIOS.log(), sampled, most=2.0)

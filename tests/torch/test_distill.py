@@ -126,6 +126,11 @@ def test_tokens_outside_the_bounds_are_masked_and_not_clamped():
     assert (logits_RV.grad[1:4].abs().sum(-1) > 0).all()
 
 
+def test_a_ratio_beyond_all_bounds_is_masked_and_no_nan():
+    """exp(100) is infinite in float32."""
+    assert masked_weights(torch.tensor([0.0, -1.0]), torch.tensor([-100.0, -1.0]), (0.5, 2.0)).tolist() == [0.0, 1.0]
+
+
 def test_one_update_masks_nothing_and_a_stale_student_more_the_older_it_is():
     generator = torch.Generator().manual_seed(2)
     logits_RV = torch.randn(400, 6, generator=generator)
@@ -148,8 +153,19 @@ def test_an_impossible_token_does_not_drown_the_others():
     student_R = torch.full((3,), -1.0)
     assert distillation_advantages(teacher_R, student_R, 5.0)[2] == -5.0
     assert distillation_advantages(-teacher_R, student_R, 5.0)[2] == 5.0
-    # The outcome is added to the limited log-ratio, and is not limited with it.
-    assert distillation_advantages(teacher_R, student_R, 5.0, outcome_R=2.0, alpha=0.5)[2] == -4.0
+
+
+def test_in_the_full_form_an_impossible_token_counts_by_its_probability():
+    """d KL / d logit = p (log-ratio - KL), so what the student hardly ever writes does not matter either."""
+    likely = torch.tensor([0.7, 0.3 - 1e-6, 1e-6], dtype=torch.float64)
+    logits_V, teacher_V = likely.log().requires_grad_(), torch.tensor([0.7, 0.3, 0.0], dtype=torch.float64).log()
+    teacher_V[2] = -1e4
+    kl = reverse_kl(logits_V, teacher_V)
+    kl.backward()
+    assert logits_V.grad is not None
+    ratios_V = likely.log() - teacher_V.log_softmax(-1)
+    assert logits_V.grad.tolist() == pytest.approx((likely * (ratios_V - kl.detach())).tolist(), abs=1e-9)
+    assert logits_V.grad[2].item() == pytest.approx(0.01, rel=0.01)
 
 
 def test_a_long_answer_counts_as_much_as_a_short_one():

@@ -1,8 +1,10 @@
 """The live table of domains: shares by hand, and each verdict where it belongs and nowhere else."""
 
+from typing import Any
+
 import pytest
 
-from openmimo.train.domains import DomainStep, DomainWatch, domain_table
+from openmimo.train.domains import BY_DOMAIN, DomainStep, DomainWatch, domain_table
 
 
 def step(**values: float) -> DomainStep:
@@ -56,3 +58,30 @@ def test_recovered_headroom_is_of_the_last_ten_steps():
     verdicts(watch, [{"a": step(reward=0.1), "b": step()}] + [{"a": step(reward=0.8), "b": step()}] * 10)
     assert watch.recovered("a") == pytest.approx(0.75)
     assert watch.recovered("b") is None
+
+
+def logged(steps: list[dict[str, DomainStep]]) -> list[dict[str, Any]]:
+    """What a run leaves in its log, among other records."""
+    rows = [{name + BY_DOMAIN: row for name, row in domain_table(one).items()} for one in steps]
+    return [record for row in rows for record in (row, {"step": 3, "sampled": {"a": 1.0}})]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 12, 25])
+def test_a_resumed_run_is_watched_as_an_unbroken_one(cut: int):
+    """The quiet domain starves after ten steps of it; its KL is compared with that of the first step of all."""
+    steps = [{"loud": step(), "quiet": step(kl=0.4)}]
+    steps += [{"loud": step(reward=0.01 * n), "quiet": step(gradient=0.02, kl=0.3 - 0.002 * n)} for n in range(30)]
+    rewards = {"loud": (0.1, 0.9), "quiet": (0.5, 0.5)}
+    unbroken, resumed = DomainWatch(rewards), DomainWatch.from_log(rewards, logged(steps[:cut]))
+    for number, one in enumerate(steps):
+        found = unbroken.look(one)
+        if number >= cut:
+            assert resumed.look(one) == found
+            assert resumed.recovered("loud") == pytest.approx(unbroken.recovered("loud"))
+    assert bool(verdicts(resumed, steps[-1:])) is False
+
+
+def test_a_logged_number_that_was_not_finite_is_none_again():
+    (record, _) = logged([{"a": step()}])
+    record["entropy by domain"]["a"] = None
+    assert DomainWatch.from_log({"a": (0.0, 1.0)}, [record]).recovered("a") == pytest.approx(0.5)

@@ -158,6 +158,34 @@ def test_scales_even_out_what_domains_pull():
     assert 0.25 <= lowered <= 1.0
 
 
+def test_the_outcome_is_not_limited_with_the_log_ratio():
+    """One token that the teacher finds impossible: its advantage is -5 and half of an outcome of 2."""
+    student = model()
+    taught = lesson(student, model(1), [[episode([3, 4], [5], reward=2.0)]], objective=SAMPLED)
+    taught.teacher_R.fill_(-1e4)
+    step = MopdStep((taught,))
+    domains = mopd_losses(student, step, MopdObjective(alpha=0.5, is_full=False), NO_HEADS)[1]
+    assert domains["a"].pull == pytest.approx(4.0)
+
+
+def test_one_token_that_the_teacher_finds_impossible_does_not_take_over_the_gradient():
+    student, generator = model(), torch.Generator().manual_seed(0)
+    groups = [[episode([3, 4], torch.randint(5, 50, (6,), generator=generator).tolist())] for _ in range(20)]
+
+    def norms(limit: float) -> tuple[float, float]:
+        """Of the gradient, with the teacher as it is and with one of its 120 opinions gone mad."""
+        objective = MopdObjective(is_full=False, max_advantage=limit)
+        taught = lesson(student, model(1), groups, objective=objective)
+        before = mopd_losses(student, MopdStep((taught,)), objective, NO_HEADS)[1]["a"].gradient
+        taught.teacher_R[50] = -1e4
+        return before, mopd_losses(student, MopdStep((taught,)), objective, NO_HEADS)[1]["a"].gradient
+
+    before, after = norms(5.0)
+    assert after == pytest.approx(before, rel=0.25)
+    before, after = norms(1e9)
+    assert after > 10 * before  # what the limit is for
+
+
 def test_the_outcome_is_added_to_the_teacher_and_told_beside_it():
     student = model()
     groups = [[episode([3, 4], [5, 6], reward=1.0), episode([3, 4], [7, 8], reward=-1.0)]]

@@ -1,6 +1,7 @@
 """Refusals and warnings before distillation: swapped ids, another template, another end, a far or useless teacher."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from openmimo.config import parse_config
 from openmimo.errors import ConfigError
 from openmimo.model.model import new_model, published_tensors
 from openmimo.tokenizer import Tokenizer, train_tokenizer
-from openmimo.train.preflight import Preflight, check_domain, find_conflicts, find_other_texts, read_fingerprint
+from openmimo.train.preflight import (
+    Played,
+    Preflight,
+    check_domain,
+    find_conflicts,
+    find_other_texts,
+    read_fingerprint,
+)
+from openmimo.train.rollout import Rollout
 from tests.torch.test_model import SMALL
 from tests.torch.test_train_command import CONTROL_TOKENS
 
@@ -50,6 +59,10 @@ def swap_control(_config: dict, words: dict, _settings: dict) -> None:
     first["content"], second["content"] = second["content"], first["content"]
 
 
+def another_size(config: dict, _words: dict, _settings: dict) -> None:
+    config["vocab_size"] += 3
+
+
 def other_end(config: dict, _words: dict, _settings: dict) -> None:
     config["eos_token_id"] += 1
 
@@ -69,12 +82,13 @@ def test_equal_checkpoints_have_no_conflicts(make):
     [
         (swap_ids, "for b'b', the student for b'a'"),
         (swap_control, "other control tokens"),
+        (another_size, "token ids, the student"),
         (other_end, "ends replies with token ids"),
         (other_template, "writes conversations in another way"),
     ],
 )
 def test_a_teacher_of_other_tokens_is_refused(make, change, reason):
-    """The sizes of all these vocabularies are the same."""
+    """All but one have vocabularies of one size."""
     conflicts = find_conflicts(make(), make(change))
     assert any(reason in line for line in conflicts), conflicts
     with pytest.raises(ConfigError, match="cannot teach this student"):
@@ -100,7 +114,7 @@ def logits(*probabilities: float) -> torch.Tensor:
 def test_kl_overlap_and_mass_by_hand():
     student = logits(0.4, 0.3, 0.1, 0.08, 0.06, 0.05, 0.01)
     teacher = logits(0.3, 0.4, 0.1, 0.08, 0.01, 0.06, 0.05)
-    check = check_domain("sums", student, teacher, 0.5, 0.8)
+    check = check_domain("sums", student, teacher, Played(0.5, 7.0, 0.25), Played(0.8, 9.0, 0.0))
     expected = 0.4 * torch.log(torch.tensor(4 / 3)) + 0.3 * torch.log(torch.tensor(0.75))
     expected += (
         0.06 * torch.log(torch.tensor(6.0))
@@ -111,18 +125,59 @@ def test_kl_overlap_and_mass_by_hand():
     assert check.overlap == pytest.approx(0.8)
     assert check.shared_mass == pytest.approx(0.89 / 0.94)
     assert check.headroom == pytest.approx(0.3)
+    assert (check.student_length, check.teacher_length) == (7.0, 9.0)
+    assert (check.student_truncated, check.teacher_truncated) == (0.25, 0.0)
+    by_hand = -sum(p * math.log(p) for p in (0.4, 0.3, 0.1, 0.08, 0.06, 0.05, 0.01))
+    assert check.student_entropy == pytest.approx(by_hand, abs=1e-5)
+    assert check.teacher_entropy == pytest.approx(by_hand, abs=1e-5)  # the same numbers in another order
+
+
+def test_what_was_played_is_summed_up():
+    def rollout(length: int, reward: float) -> Rollout:
+        own = [False, False, *[True] * length]
+        return Rollout("", "", "", [0] * len(own), own, [0.0] * len(own), None, reward, length > 3, 2)
+
+    assert Played.of([rollout(2, 1.0), rollout(4, 0.0)]) == Played(0.5, 3.0, 0.5)
+
+
+HALF, BETTER = Played(0.5, 7.0, 0.25), Played(0.8, 9.0, 0.0)
 
 
 def test_a_far_teacher_and_a_useless_one_are_warned_of():
     near, far = logits(0.5, 0.3, 0.2), logits(0.05, 0.05, 0.9)
-    assert check_domain("a", near, near, 0.5, 0.8).warnings == []
-    (warning,) = check_domain("a", near, far, 0.5, 0.8).warnings
+    assert check_domain("a", near, near, HALF, BETTER).warnings == []
+    (warning,) = check_domain("a", near, far, HALF, BETTER).warnings
     assert warning.startswith("a: the teacher is far off, 1.39 nats a token (over 0.2)")
-    assert check_domain("a", near, near, 0.5, 0.5).warnings == [
+    assert check_domain("a", near, near, HALF, HALF).warnings == [
         "a: the teacher is no better than the student: make it 'self'"
     ]
-    assert check_domain("a", near, near, 0.5, 0.5, is_self=True).warnings == []
-    report = Preflight((), (check_domain("a", near, far, 0.5, 0.8), check_domain("b", near, near))).as_text()
-    assert report.splitlines()[2] == "| a | 1.388 | 100.0% | 100.0% | 50.0% | 80.0% | 30.0% |"
-    assert report.splitlines()[3] == "| b | 0.000 | 100.0% | 100.0% | - | - | - |"
+    assert check_domain("a", near, near, HALF, HALF, is_self=True).warnings == []
+    report = Preflight((), (check_domain("a", near, far, HALF, BETTER), check_domain("b", near, near))).as_text()
+    counts = "7.0, 9.0 | 25.0%, 0.0% | 1.030, 0.394"
+    assert report.splitlines()[2] == f"| a | 1.388 | 100.0% | 100.0% | 50.0% | 80.0% | 30.0% | {counts} |"
+    assert report.splitlines()[3] == "| b | 0.000 | 100.0% | 100.0% | - | - | - | -, - | -, - | 1.030, 1.030 |"
     assert report.splitlines()[-1].startswith("warning: a: the teacher is far off")
+
+
+def test_a_teacher_that_likes_other_tokens_is_warned_of():
+    """It leaves the student's five likely tokens 80% of their probability; the KL alone would not be told."""
+    student = logits(*[0.198] * 5, 0.01)
+    teacher = logits(*[0.1584] * 5, 0.208)
+    check = check_domain("a", student, teacher)
+    assert check.kl < 0.2
+    (warning,) = check.warnings
+    assert warning.startswith("a: the teacher leaves what the student would write 80% of its probability (under 90%)")
+
+
+def test_a_report_is_kept_whole_and_older_ones_are_read(tmp_path, make):
+    near = logits(0.5, 0.3, 0.2)
+    report = Preflight((), (check_domain("a", near, near, HALF, BETTER),), read_fingerprint(make()))
+    report.save(tmp_path / "preflight.json")
+    data = json.loads((tmp_path / "preflight.json").read_text())
+    assert Preflight.from_data(data) == report
+    assert [path.name for path in tmp_path.iterdir()] == ["preflight.json"]
+    old = {"domain": "a", "num_tokens": 3, "kl": 0.1, "overlap": 0.9, "shared_mass": 0.95, "student_reward": 0.5,
+           "teacher_reward": 0.6, "is_self": False, "headroom": 0.1}  # fmt: skip
+    read = Preflight.from_data({"refusals": [], "warnings": [], "domains": [old]})
+    assert read.checks[0].headroom == pytest.approx(0.1)
+    assert (read.checks[0].student_length, read.fingerprint) == (None, None)

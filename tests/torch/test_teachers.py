@@ -94,9 +94,15 @@ class Peer(BaseHTTPRequestHandler):
         code, answer = self.answers.pop(0) if self.answers else (200, {"choices": [{"logprobs": logprobs}]})
         data = json.dumps(answer).encode()
         self.send_response(code)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(len(data) + 9 * ("dies" in answer)))
+        if code == 302:
+            self.send_header("Location", "/elsewhere")
         self.end_headers()
         self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        self.seen.append({"path": self.path, "key": self.headers.get("Authorization"), "prompt": []})
+        self.send_error(404)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -131,6 +137,8 @@ def test_a_busy_server_is_asked_again_and_a_useless_one_is_named(peer):
     teacher = ServerTeacher(url, "big")
     handler.answers[:] = [(503, {}), (429, {})]
     assert teacher.logprobs([[5, 6]]) == [[0.0, -0.6]]
+    handler.answers[:] = [(200, {"dies": "before its answer is whole"})]
+    assert teacher.logprobs([[5, 6]]) == [[0.0, -0.6]]
     handler.answers[:] = [(503, {})] * 4
     with pytest.raises(TrainingError, match=r"cannot be used after 4 attempts: HTTP Error 503"):
         teacher.logprobs([[5, 6]])
@@ -141,9 +149,15 @@ def test_a_busy_server_is_asked_again_and_a_useless_one_is_named(peer):
         {},
         {"token_logprobs": [None], "tokens": ["a"]},
         {"token_logprobs": [None, None], "tokens": ["a", "b"]},
+        {"token_logprobs": [None, float("nan")], "tokens": ["a", "b"]},
+        {"token_logprobs": [None, 0.5], "tokens": ["a", "b"]},
     ):
         handler.answers[:] = [(200, {"choices": [{"logprobs": found}]})]
         with pytest.raises(TrainingError, match="gives no log-probabilities of prompts"):
             teacher.logprobs([[5, 6]])
+    handler.answers[:] = [(302, {})]
+    with pytest.raises(TrainingError, match="answers 404"):
+        ServerTeacher(url, "big", api_key="secret").logprobs([[5, 6]])
+    assert (handler.seen[-1]["path"], handler.seen[-1]["key"]) == ("/elsewhere", None)
     with pytest.raises(ConfigError, match="must begin with http"):
         ServerTeacher("file:///etc/passwd", "big")

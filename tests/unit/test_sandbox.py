@@ -97,6 +97,10 @@ def test_there_is_no_network(sandbox):
         "return open('/etc/shadow').read()",
         "return open('/proc/self/environ').read()",
         "return open('/proc/1/mem').read()",
+        "return open('/proc/self/mem', 'rb').read(1)",
+        "return os.listdir(os.path.expanduser('~'))",
+        "return os.listdir('/proc/self/fd')",
+        "os.truncate(os.memfd_create('x'), 1 << 40)",
         "open('/tmp/x', 'w')",
         "open('x', 'w')",
         "os.symlink('/etc', 'x')",
@@ -213,6 +217,9 @@ def test_a_fork_of_the_caller_has_a_jail_of_its_own(sandbox):
         "import atexit\natexit.register(print, 'PASS')",
         "import sys\ndef f(x):\n    return sys._getframe().f_back.f_locals.get('expected')",
         "def f(x):\n    raise KeyboardInterrupt",
+        "def f(x):\n    try:\n        return undefined\n    except BaseException:\n        return None",
+        "import unittest.mock",
+        "import _pytest",
     ],
 )
 def test_tricks_score_nothing(sandbox, source):
@@ -221,6 +228,61 @@ def test_tricks_score_nothing(sandbox, source):
     source = source if "def f(" in source else source + "\ndef f(x): pass"
     assert environment.score(task, source) == 0.0
     assert environment.score(task, task.answer) == 1.0
+
+
+STOLEN = """
+import os, sys
+frame = sys._getframe()
+while "request" not in frame.f_locals:
+    frame = frame.f_back
+os.write(7, (frame.f_locals["request"]["nonce"] + REPORT).encode())
+os._exit(0)
+def f(x): pass
+"""
+"""Reads the nonce off the frames of its caller, and reports what it likes in its place."""
+
+
+def deep(levels: int, call):
+    """Calls with so many frames below."""
+    return call() if levels == 0 else deep(levels - 1, call)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "[1]",
+        "3",
+        "nonsense",
+        '{"status": "passed", "results": []}',
+        '{"results": [3]}',
+        '{"results": {"value": 1}}',
+        '{"results": [], "output": 3}',
+        '{"results": [{"value": ' + "[" * 900 + "]" * 900 + "}]}",
+        "[" * 2000,
+    ],
+)
+def test_a_forged_report_scores_nothing_and_ends_nothing_but_its_program(sandbox, report):
+    environment = ProgramsEnvironment(is_soft=True, sandbox=sandbox)
+    task = next(task for task in environment.tasks("train", 1, 200) if task.kind == "write-3")
+    source = STOLEN.replace("REPORT", repr(report))
+    jail = sandbox._jail
+    outcome = deep(200, lambda: sandbox.run(source, "f", [argument for argument, _ in task.tests]))
+    assert outcome.status in ("done", "limit", "crashed")
+    assert environment.score(task, source) == 0.0
+    assert environment.score(task, task.answer) == 1.0
+    assert sandbox._jail is jail
+
+
+def test_a_program_that_cannot_be_told_to_stop_is_ended(sandbox):
+    """It ignores every signal that may be, its limit's included, or closes the pipe that its end is read from."""
+    ignore = (
+        "import signal\nfor n in range(1, 32):\n    try: signal.signal(n, 1)\n    except (OSError, ValueError): pass\n"
+    )
+    for source in (ignore + "while True: pass", "import os\nos.close(7)\nwhile True: pass"):
+        began = time.monotonic()
+        assert sandbox.run(source).status in ("crashed", "timeout")
+        assert time.monotonic() - began < 4.0 + 2.0
+    assert attempt(sandbox, "return x") == "0"
 
 
 def test_tests_that_are_not_shown_count(sandbox):

@@ -132,8 +132,8 @@ def clipped_weights(
     Source: clip-higher of MiMo-7B; 0.2 and 0.28 of DAPO.
     """
     ratios_R = (logprobs_R.detach() - old_R).exp()
-    limit_R = torch.where(advantages_R > 0, ratios_R <= 1 + bounds[1], ratios_R >= 1 - bounds[0])
-    return ratios_R * limit_R
+    is_free_R = torch.where(advantages_R > 0, ratios_R <= 1 + bounds[1], ratios_R >= 1 - bounds[0])
+    return ratios_R.where(is_free_R, 0.0)  # not a product: a ratio may be infinite
 
 
 def truncated_weights(logprobs_R: Tensor, sampled_R: Tensor, most: float = 2.0) -> Tensor:

@@ -55,30 +55,22 @@ def masked_weights(logprobs_R: Tensor, sampled_R: Tensor, bounds: tuple[float, f
     Source: w_t of the MOPD objective; masking of IcePop.
     """
     ratios_R = (logprobs_R.detach() - sampled_R).exp()
-    return ratios_R * ((ratios_R >= bounds[0]) & (ratios_R <= bounds[1]))
+    # Not a product: a ratio may be infinite, and 0 times that is no number.
+    return ratios_R.where((ratios_R >= bounds[0]) & (ratios_R <= bounds[1]), 0.0)
 
 
-def distillation_advantages(
-    teacher_R: Tensor,
-    logprobs_R: Tensor,
-    max_advantage: float,
-    outcome_R: Tensor | float = 0.0,
-    alpha: float = 0.0,
-) -> Tensor:
-    """How much better each token is than the student thinks: the teacher's log-ratio, plus its sequence's outcome.
+def distillation_advantages(teacher_R: Tensor, logprobs_R: Tensor, max_advantage: float) -> Tensor:
+    """How much better the teacher likes each token than the student does.
 
     Args:
         teacher_R: log-probability of each token by its domain's teacher.
         logprobs_R: the same by the student.
         max_advantage: limit of the log-ratio; a teacher may find a token impossible.
-        outcome_R: advantage of the token's whole sequence, such as the group-relative one.
-        alpha: weight of the outcome.
     Returns:
-        float [R] without gradient. On average over the student's own tokens its first part is minus the reverse KL.
-    Source: A_t of the MOPD objective.
+        float [R] without gradient. On average over the student's own tokens it is minus the reverse KL.
+    Source: the first part of A_t of the MOPD objective; the other is alpha times the outcome's advantage.
     """
-    ratios_R = (teacher_R - logprobs_R).detach()
-    return ratios_R.clamp(-max_advantage, max_advantage) + alpha * outcome_R
+    return (teacher_R - logprobs_R).detach().clamp(-max_advantage, max_advantage)
 
 
 def sampled_loss(logprobs_R: Tensor, weights_R: Tensor, advantages_R: Tensor) -> Tensor:
@@ -87,7 +79,7 @@ def sampled_loss(logprobs_R: Tensor, weights_R: Tensor, advantages_R: Tensor) ->
     Args:
         logprobs_R: log-probability by the student, with gradient.
         weights_R: of `masked_weights`.
-        advantages_R: of `distillation_advantages`.
+        advantages_R: of `distillation_advantages`, with the outcome's added to it.
     Returns:
         float [R]: -w * A * log pi; only log pi carries gradient.
     Source: L_MOPD.

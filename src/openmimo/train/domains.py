@@ -1,10 +1,15 @@
 """What distillation does to each domain, step by step, and plain words when one of them goes wrong."""
 
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
-__all__ = ["DomainStep", "DomainWatch", "domain_table"]
+__all__ = ["BY_DOMAIN", "DomainStep", "DomainWatch", "domain_table"]
+
+BY_DOMAIN = " by domain"
+"""Ends the name of a logged row of the table."""
 
 WINDOW = 10
 """Steps over which rewards are averaged and after which a lasting trouble is told."""
@@ -14,6 +19,8 @@ LEARNT_KL = 0.5
 """It does not if its KL has come down to this part of what it began with."""
 MIN_KL = 0.01
 """Nats a token; a domain below has nothing left to learn."""
+SHARES = {"tokens": "token_share", "pull": "pull_share", "gradient": "gradient_share"}
+"""Quantities that only count beside those of other domains, and the names of their shares."""
 MAX_OUTCOME = 3.0
 """Spread of the outcome's advantage by that of the log-ratio; above, dense signal drowns in the outcome's noise."""
 
@@ -59,8 +66,7 @@ def domain_table(steps: Mapping[str, DomainStep]) -> dict[str, dict[str, float]]
         field.name: {domain: getattr(step, field.name) for domain, step in steps.items()}
         for field in fields(DomainStep)
     }
-    shares = {"tokens": "token_share", "pull": "pull_share", "gradient": "gradient_share"}
-    return {shares.get(name, name): _shares(row) if name in shares else row for name, row in table.items()}
+    return {SHARES.get(name, name): _shares(row) if name in SHARES else row for name, row in table.items()}
 
 
 class DomainWatch:
@@ -76,6 +82,26 @@ class DomainWatch:
         self._recent: dict[str, deque[DomainStep]] = {}
         self._starved: dict[str, int] = {}
         self._told: set[tuple[str, str]] = set()
+
+    @classmethod
+    def from_log(
+        cls, rewards: Mapping[str, tuple[float, float]], records: Iterable[Mapping[str, Any]]
+    ) -> "DomainWatch":
+        """Go on where an interrupted run was.
+
+        Args:
+            rewards: as for the class.
+            records: what it has logged: rows of `domain_table`, their names ending in `BY_DOMAIN`.
+        Returns:
+            the watch, after the steps among them; what it has told then it does not tell again.
+        """
+        watch = cls(rewards)
+        names = {field.name: SHARES.get(field.name, field.name) + BY_DOMAIN for field in fields(DomainStep)}
+        for record in records:
+            if all(name in record for name in names.values()):
+                rows = {field: record[name] for field, name in names.items()}
+                watch.look({domain: _read_step(rows, domain) for domain in rows["kl"]})
+        return watch
 
     def recovered(self, domain: str) -> float | None:
         """Share of the headroom that the student has gained, by its mean reward over the last 10 steps.
@@ -128,6 +154,12 @@ class DomainWatch:
             ),
         }
         return [(text.partition(":")[0], f"{domain} {text}") for text, is_so in verdicts.items() if is_so]
+
+
+def _read_step(rows: Mapping[str, Mapping[str, float | None]], domain: str) -> DomainStep:
+    """One domain's column of a logged table, in which numbers that are not finite are None."""
+    values = {field: row[domain] for field, row in rows.items()}
+    return DomainStep(**{field: math.nan if value is None else value for field, value in values.items()})
 
 
 def _shares(row: Mapping[str, float]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Baselines of distillation that need no training: arithmetic on the weights of models with one origin."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ def add_tasks(base: MiMo, tuned: Sequence[MiMo], scale: float = 1.0) -> MiMo:
     return _merge([base, *tuned], lambda weights: weights[0] + scale * sum(w - weights[0] for w in weights[1:]))
 
 
-def _merge(models: Sequence[MiMo], combine) -> MiMo:
+def _merge(models: Sequence[MiMo], combine: Callable[[list[Tensor]], Tensor]) -> MiMo:
     if not models:
         raise ConfigError("there is no model to merge: give at least one")
     states: list[dict[str, Tensor]] = [model.state_dict() for model in models]

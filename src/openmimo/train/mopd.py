@@ -5,9 +5,11 @@ what was written, and the student moves towards it. Nothing touches the disk in 
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +24,20 @@ from openmimo.loading import load
 from openmimo.model.model import MiMo, load_model, published_tensors
 from openmimo.train.credit import group_advantages
 from openmimo.train.distill import MopdObjective
-from openmimo.train.domains import DomainWatch, domain_table
+from openmimo.train.domains import BY_DOMAIN, DomainWatch, domain_table
 from openmimo.train.lessons import Lesson, MopdStep, mean_reward, mopd_losses
+from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.policy import pack_rollouts, split_groups
-from openmimo.train.preflight import DomainCheck, Preflight, check_domain, find_conflicts, find_other_texts
+from openmimo.train.preflight import (
+    DomainCheck,
+    Played,
+    Preflight,
+    check_domain,
+    find_conflicts,
+    find_other_texts,
+    read_fingerprint,
+)
 from openmimo.train.processes import training_device
 from openmimo.train.rollout import Rollout, roll_out
 from openmimo.train.rounding import rounded
@@ -107,7 +118,7 @@ def distil(
     model = load_model(Checkpoint.open(student))
     with load(student, practice.weights, threads=torch.get_num_threads(), num_slots=practice.slots) as engine:
         report = preflight(student, teachers, practice, model, engine, Path(config.folder))
-        school = _School(model, engine, teachers, practice, report)
+        school = _School(model, engine, teachers, practice, report, Path(config.folder))
         evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)
         settings = (
             practice.samples,
@@ -124,16 +135,23 @@ def distil(
 class _School:
     """Draws tasks, lets the student's engine play them, asks the teachers, and watches the domains."""
 
-    def __init__(self, model: MiMo, engine: Engine, teachers: Teachers, practice: Practice, report: Preflight):
+    def __init__(
+        self, model: MiMo, engine: Engine, teachers: Teachers, practice: Practice, report: Preflight, folder: Path
+    ):
         self.model, self.engine, self.teachers, self.practice = model, engine, teachers, practice
+        self.report, self.folder = report, folder
         self.untold = report.warnings
-        self.watch = DomainWatch(
-            {
-                check.domain: (check.student_reward, check.teacher_reward)
-                for check in report.checks
-                if check.student_reward is not None and check.teacher_reward is not None
-            }
-        )
+
+    @cached_property
+    def watch(self) -> DomainWatch:
+        """Made at the first step, when the trainer has cut what will be done again off the log."""
+        path = self.folder / METRICS
+        rewards = {
+            check.domain: (check.student_reward, check.teacher_reward)
+            for check in self.report.checks
+            if check.student_reward is not None and check.teacher_reward is not None
+        }
+        return DomainWatch.from_log(rewards, read_metrics(path) if path.exists() else ())
 
     def refreshed(self) -> Engine:
         """The engine, with the student's weights as they are now."""
@@ -176,7 +194,7 @@ class _School:
             **losses.figures,
             "reward": mean_reward([rollout for lesson in step.lessons for rollout in lesson.rollouts]),
             "acceptance": sum(one.new_tokens - 1 for one in stats) / max(sum(one.steps for one in stats), 1),
-            **{f"{name} by domain": row for name, row in table.items() if row},
+            **{name + BY_DOMAIN: row for name, row in table.items() if row},
         }
         return replace(losses, figures=figures, alarms=alarms)
 
@@ -207,20 +225,22 @@ def preflight(
             checks.append(_check_server(domain, teachers.servers[domain], groups, engine))
             continue
         teacher = teachers.model(domain)
-        batch = pack_rollouts(groups, PAD_ID).to(training_device())
+        parts = split_groups(groups, practice.part_tokens)
+        batches = [pack_rollouts([groups[n] for n in part], PAD_ID).to(training_device()) for part in parts]
         with practice.rounding(model):
-            student_RV = read_logits(model, batch)
-        teacher_RV = read_logits(teacher, batch)
+            student_RV = torch.cat([read_logits(model, batch) for batch in batches])
+        teacher_RV = torch.cat([read_logits(teacher, batch) for batch in batches])
         engine.update(published_tensors(teacher))
-        rewards = [
-            mean_reward([one for group in found for one in group])
+        played = [
+            Played.of([one for group in found for one in group])
             for found in (groups, play(engine, practice, 0, domain)[domain])
         ]
         engine.update(published_tensors(model))
-        checks.append(check_domain(domain, student_RV, teacher_RV, *rewards, is_self=teachers.is_self(domain)))
-    report = Preflight((), tuple(checks))
+        checks.append(check_domain(domain, student_RV, teacher_RV, *played, is_self=teachers.is_self(domain)))
+    report = Preflight((), tuple(checks), read_fingerprint(student))
+    print(report.as_text(), file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.as_data(), indent=1), encoding="utf-8")
+    report.save(path)
     return report
 
 
@@ -234,8 +254,15 @@ def _check_server(
     conflicts = find_other_texts(server.url, engine.tokenizer, longest, server.vocabulary(longest))
     Preflight(tuple(conflicts)).raise_if_refused()
     teacher_R, batch = server.own_logprobs(rollouts), pack_rollouts(groups, PAD_ID)
-    kl = (batch.sampled_R - teacher_R).mean().item()
-    return DomainCheck(domain, len(teacher_R), kl, student_reward=mean_reward(rollouts))
+    kl, played = (batch.sampled_R - teacher_R).mean().item(), Played.of(rollouts)
+    return DomainCheck(
+        domain,
+        len(teacher_R),
+        kl,
+        student_reward=played.reward,
+        student_length=played.length,
+        student_truncated=played.truncated,
+    )
 
 
 def play(engine: Engine, practice: Practice, step: int, only: str | None = None) -> dict[str, list[list[Rollout]]]:

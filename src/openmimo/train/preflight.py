@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -17,10 +18,12 @@ from openmimo.engine import find_eos_ids
 from openmimo.errors import ConfigError, RequestError
 from openmimo.tokenizer import Tokenizer
 from openmimo.train.distill import reverse_kl
+from openmimo.train.rollout import Rollout
 
 __all__ = [
     "DomainCheck",
     "Fingerprint",
+    "Played",
     "Preflight",
     "check_domain",
     "find_conflicts",
@@ -76,6 +79,31 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class Played:
+    """How a model does a domain's tasks.
+
+    Attributes:
+        reward: mean.
+        length: mean tokens that it writes.
+        truncated: share of episodes that were cut off.
+    """
+
+    reward: float
+    length: float
+    truncated: float
+
+    @classmethod
+    def of(cls, rollouts: Sequence[Rollout]) -> "Played":
+        """Sum up episodes, at least one."""
+        count = len(rollouts)
+        return cls(
+            sum(rollout.reward for rollout in rollouts) / count,
+            sum(rollout.num_own for rollout in rollouts) / count,
+            sum(rollout.is_truncated for rollout in rollouts) / count,
+        )
+
+
+@dataclass(frozen=True)
 class DomainCheck:
     """What a domain's teacher has to teach, measured on what the student writes.
 
@@ -88,6 +116,8 @@ class DomainCheck:
             Like `overlap` None for a server, which tells about written tokens only.
         student_reward, teacher_reward: mean rewards of both at the domain's tasks; None where nobody played them.
         is_self: the teacher is the student itself.
+        student_length, teacher_length, student_truncated, teacher_truncated: as of `Played`, where known.
+        student_entropy, teacher_entropy: of both at the tokens that were compared, nats; where known.
     """
 
     domain: str
@@ -98,6 +128,12 @@ class DomainCheck:
     student_reward: float | None = None
     teacher_reward: float | None = None
     is_self: bool = False
+    student_length: float | None = None
+    teacher_length: float | None = None
+    student_truncated: float | None = None
+    teacher_truncated: float | None = None
+    student_entropy: float | None = None
+    teacher_entropy: float | None = None
 
     @property
     def headroom(self) -> float | None:
@@ -132,10 +168,12 @@ class Preflight:
     Attributes:
         refusals: why distillation must not begin.
         checks: of every domain that could be measured.
+        fingerprint: of the student, which every checkpoint that teaches shares; None in reports of older versions.
     """
 
     refusals: tuple[str, ...]
     checks: tuple[DomainCheck, ...] = ()
+    fingerprint: Fingerprint | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -150,24 +188,52 @@ class Preflight:
     def as_data(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
         checks = [{**asdict(check), "headroom": check.headroom} for check in self.checks]
-        return {"refusals": list(self.refusals), "warnings": self.warnings, "domains": checks}
+        fingerprint = None if self.fingerprint is None else asdict(self.fingerprint)
+        return {
+            "refusals": list(self.refusals),
+            "warnings": self.warnings,
+            "fingerprint": fingerprint,
+            "domains": checks,
+        }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> "Preflight":
         """Undo `as_data`."""
         checks = ({key: value for key, value in check.items() if key != "headroom"} for check in data["domains"])
-        return cls(tuple(data["refusals"]), tuple(DomainCheck(**check) for check in checks))
+        found = data.get("fingerprint")
+        fingerprint = Fingerprint(**{**found, "eos_ids": tuple(found["eos_ids"])}) if found else None
+        return cls(tuple(data["refusals"]), tuple(DomainCheck(**check) for check in checks), fingerprint)
+
+    def save(self, path: Path) -> None:
+        """Write the report as JSON, whole or not at all.
+
+        Args:
+            path: file.
+        Raises:
+            OSError: it cannot be written.
+        """
+        partial = path.with_suffix(".tmp")
+        partial.write_text(json.dumps(self.as_data(), indent=1), encoding="utf-8")
+        os.replace(partial, path)
 
     def as_text(self) -> str:
-        """The report as a Markdown table with the warnings under it."""
+        """The report as a Markdown table with the warnings under it; two numbers are student's and teacher's."""
         rows = [
-            "| domain | KL, nats a token | top 5 shared | mass shared | student | teacher | headroom |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+            "| domain | KL | top 5 shared | mass shared | student | teacher | headroom | length | cut off | entropy |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
         for check in self.checks:
             rewards = [_percent(value) for value in (check.student_reward, check.teacher_reward, check.headroom)]
             shares = [_percent(check.overlap), _percent(check.shared_mass)]
-            rows.append(f"| {check.domain} | {check.kl:.3f} | {' | '.join([*shares, *rewards])} |")
+            pairs = [
+                ", ".join(map(show, pair))
+                for show, pair in (
+                    (_one_place, (check.student_length, check.teacher_length)),
+                    (_percent, (check.student_truncated, check.teacher_truncated)),
+                    (_three_places, (check.student_entropy, check.teacher_entropy)),
+                )
+            ]
+            rows.append(f"| {check.domain} | {check.kl:.3f} | {' | '.join([*shares, *rewards, *pairs])} |")
         lines = [f"refused: {line}" for line in self.refusals] + [f"warning: {line}" for line in self.warnings]
         return "\n".join([*rows, *([""] if lines else []), *lines])
 
@@ -227,8 +293,8 @@ def check_domain(
     domain: str,
     student_RV: Tensor,
     teacher_RV: Tensor,
-    student_reward: float | None = None,
-    teacher_reward: float | None = None,
+    student: Played | None = None,
+    teacher: Played | None = None,
     is_self: bool = False,
 ) -> DomainCheck:
     """Compare both models' opinions on tokens that the student wrote.
@@ -236,7 +302,7 @@ def check_domain(
     Args:
         domain: its name.
         student_RV, teacher_RV: logits for each of these tokens.
-        student_reward, teacher_reward: mean rewards, if known.
+        student, teacher: how both do the domain's tasks, if known.
         is_self: the teacher is the student itself.
     Returns:
         the comparison.
@@ -245,8 +311,22 @@ def check_domain(
     likely_RK, theirs_RK = student_RV.topk(top).indices, teacher_RV.topk(top).indices
     overlap = (likely_RK[:, :, None] == theirs_RK[:, None]).any(-1).float().mean().item()
     theirs, ours = (logits_RV.softmax(-1).gather(1, likely_RK).sum().item() for logits_RV in (teacher_RV, student_RV))
-    kl = reverse_kl(student_RV, teacher_RV).mean().item()
-    return DomainCheck(domain, len(student_RV), kl, overlap, theirs / ours, student_reward, teacher_reward, is_self)
+    return DomainCheck(
+        domain,
+        len(student_RV),
+        reverse_kl(student_RV, teacher_RV).mean().item(),
+        overlap,
+        theirs / ours,
+        student and student.reward,
+        teacher and teacher.reward,
+        is_self,
+        student and student.length,
+        teacher and teacher.length,
+        student and student.truncated,
+        teacher and teacher.truncated,
+        _entropy(student_RV),
+        _entropy(teacher_RV),
+    )
 
 
 def find_other_texts(server: str, tokenizer: Tokenizer, ids: Sequence[int], texts: Sequence[str]) -> list[str]:
@@ -291,5 +371,18 @@ def _digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
 
 
+def _entropy(logits_RV: Tensor) -> float:
+    scores_RV = logits_RV.log_softmax(-1)
+    return -(scores_RV.exp() * scores_RV).sum(-1).mean().item()
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def _one_place(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _three_places(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

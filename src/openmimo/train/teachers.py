@@ -3,6 +3,7 @@
 A teacher is asked about tokens that the student wrote. It never writes any itself.
 """
 
+import http.client
 import json
 import math
 import time
@@ -145,9 +146,7 @@ class ServerTeacher:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"the teacher's URL {url!r} must begin with http:// or https://, and end with /v1")
         self.url, self._model, self._timeout_s = f"{url.rstrip('/')}/completions", model, timeout_s
-        self._headers = {"Content-Type": "application/json"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._api_key = api_key
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Score sequences, several at once.
@@ -215,7 +214,9 @@ class ServerTeacher:
         data = json.dumps(body).encode()
         problem: Exception | None = None
         for attempt in range(ATTEMPTS):
-            request = urllib.request.Request(self.url, data, self._headers)
+            request = urllib.request.Request(self.url, data, {"Content-Type": "application/json"})
+            if self._api_key:  # not for whomever the server redirects to
+                request.add_unredirected_header("Authorization", f"Bearer {self._api_key}")
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
                     return json.load(answer)
@@ -225,7 +226,7 @@ class ServerTeacher:
                 if error.code < 500 and error.code != 429:
                     raise self._useless(f"it answers {error.code}: {text}") from error
                 problem = error
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:  # the last if it dies while it answers
                 problem = error
             if attempt + 1 < ATTEMPTS:
                 time.sleep(BACKOFF_S * 2**attempt)
