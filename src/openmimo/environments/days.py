@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+
+from openmimo.environments.sky import Sky
 
 __all__ = ["Clouds", "drift_k", "walk_clouds"]
 
@@ -68,6 +70,15 @@ class Clouds:
     first: tuple[float, ...] = (0.0,) * 24
     seed: int | None = None
 
+    @classmethod
+    def of(cls, seed: int) -> Clouds:
+        """The clouds of a seed, the first day's as well."""
+        return cls(_drawn_day(seed, 0), seed)
+
+    def over(self, sky: Sky, clock_s: float) -> Sky:
+        """The sky with the clouds of a clock time."""
+        return replace(sky, cloud=self.at(clock_s))
+
     def at(self, clock_s: float) -> float:
         """The covered share at a clock time, 0.0 to 1.0."""
         day, rest_s = divmod(clock_s, DAY_S)
@@ -78,9 +89,9 @@ class Clouds:
     def _day(self, day: int) -> tuple[float, ...]:
         if self.seed is None or day < 1:
             return self.first
-        return (self.first[0], *_later_day(self.seed, day)[1:])
+        return (self.first[0], *_drawn_day(self.seed, day)[1:])
 
 
 @lru_cache(maxsize=256)
-def _later_day(seed: int, day: int) -> tuple[float, ...]:
+def _drawn_day(seed: int, day: int) -> tuple[float, ...]:
     return walk_clouds(random.Random(f"clouds-{seed}-{day}"))

@@ -119,7 +119,7 @@ class World:
     def _step(self, step_s: float) -> None:
         clock_s, outside_c = self.clock_s, self.home.outside_c
         if self.home.sky:
-            self.home.sky = replace(self.home.sky, cloud=self.clouds.at(clock_s))
+            self.home.sky = self.clouds.over(self.home.sky, clock_s)
         self._do_chores(clock_s, step_s)
         self._drive(clock_s)
         sun_w_m2, before_j, is_home = self.sun_w_m2, self.home.electric_j, self.car.place == "home"

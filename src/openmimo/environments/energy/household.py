@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from openmimo.environments.days import Clouds
@@ -89,7 +89,7 @@ class Household:
         return pv_kw(self._irradiance_w_m2(clock_s), self.weather.temperature_c(clock_s), self.plant.peak_kw)
 
     def _irradiance_w_m2(self, clock_s: float) -> float:
-        return replace(self.sky, cloud=self.clouds.at(clock_s)).irradiance_w_m2(clock_s, *self.roof)
+        return self.clouds.over(self.sky, clock_s).irradiance_w_m2(clock_s, *self.roof)
 
     # ---- what an assistant sees and changes
 

@@ -45,7 +45,7 @@ def demo_household() -> Household:
         plant,
         Weather(mean_c=12.0, swing_c=5.0, seed=1),
         Sky(latitude_deg=48.0, day_of_year=120),
-        Clouds((0.3,) * 24, seed=1),
+        Clouds.of(5),
         clock_s=(7 * 60 + 40) * 60.0,
         house_kw=house_kw,
     )
@@ -91,6 +91,7 @@ class LiveEnergy(LiveWorld):
             "clock": clock_text(home.clock_s),
             "clock_s": home.clock_s,
             "outside_c": round(home.outside_c, 1),
+            "cloud": round(home.clouds.at(home.clock_s), 2),
             "hours": [
                 {"hour": hour, "price_ct": price, "sun_kwh": sun}
                 for hour, price, sun in zip(board.hours, board.prices, board.sun, strict=True)
@@ -110,7 +111,7 @@ class LiveEnergy(LiveWorld):
                       "cost_ct": round(meter.cost_ct, 1)},
         }  # fmt: skip
 
-    def _turn(self) -> Turn:
+    def _turn(self, is_by_hand: bool) -> Turn:
         return _PlanningTurn(self._household)
 
 
