@@ -135,12 +135,15 @@ def _add_eval(commands: Any) -> None:
 
 
 def _add_world(commands: Any) -> None:
-    parser = commands.add_parser("world", help="the simulated world: run a day, play an episode, replay a log")
+    parser = commands.add_parser("world", help="the simulated world: run a day, act by hand, replay a log")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     day = actions.add_parser("day", help="let a home, its people, car and energy run for a day, and print it")
     day.add_argument("--seed", type=int, default=0, help="which world (default %(default)s)")
     day.add_argument("--json", action="store_true", help="print JSON")
     day.set_defaults(run=_world_day)
+    live = actions.add_parser("live", help="act in a live world by hand: type calls, let time pass, see what changes")
+    live.add_argument("world", nargs="?", choices=("home", "car", "energy"), default="home", help="default %(default)s")
+    live.set_defaults(run=_world_live)
     play = actions.add_parser("play", help="play an episode by hand: see the prompt, type calls or an answer")
     play.add_argument("environment", nargs="?", default="home", help="which environment (default %(default)s)")
     play.add_argument("--split", choices=("train", "eval"), default="eval", help="default %(default)s")
@@ -329,6 +332,13 @@ def _world_day(args: argparse.Namespace) -> None:
 
     day = day_as_data(args.seed)
     print(json.dumps(day, ensure_ascii=False) if args.json else format_day(day))
+
+
+def _world_live(args: argparse.Namespace) -> None:
+    from openmimo.environments import LIVE_WORLDS
+    from openmimo.play import act_by_hand
+
+    act_by_hand(LIVE_WORLDS[args.world]())
 
 
 def _world_play(args: argparse.Namespace) -> None:

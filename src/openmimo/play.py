@@ -1,6 +1,7 @@
-"""The simulated world in the terminal: a day as a table, an episode played by hand, a log played again."""
+"""The simulated world in the terminal: a day as a table, a world or an episode by hand, a log played again."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +12,16 @@ from typing import Any
 
 from rich.console import Console
 
-from openmimo.environments import Episode, Task
+from openmimo.environments import Episode, LiveWorld, Task
 from openmimo.environments.world import Hour, World, run_day, sample_world
 from openmimo.episodes import EpisodeHead, Replayer, append_episode, draw_task, read_episodes
 from openmimo.errors import RequestError
 from openmimo.messages import Message, ToolCall
 
-__all__ = ["day_as_data", "format_day", "parse_reply", "play_by_hand", "replay_log"]
+__all__ = ["act_by_hand", "day_as_data", "format_day", "parse_reply", "play_by_hand", "replay_log"]
 
 SHOWN_ROOMS = 4
+DAY_MINUTES = 24 * 60
 
 
 # ---- a day
@@ -193,11 +195,15 @@ def play_by_hand(environment: str, split: str, seed: int, log: Path | None, is_j
 def _show_prompt(console: Console, task: Task) -> None:
     for message in task.messages:
         _show(console, message)
-    for tool in task.tools:
+    _show_tools(console, task.tools)
+    console.print("Type calls, or the answer as text; an empty line gives up.", style="dim")
+
+
+def _show_tools(console: Console, tools: Sequence[Mapping[str, Any]]) -> None:
+    for tool in tools:
         function = tool["function"]
         parameters = "".join(f" {name}=" for name in function["parameters"]["properties"])
         console.print(f"  {function['name']}{parameters}", style="dim", markup=False)
-    console.print("Type calls, or the answer as text; an empty line gives up.", style="dim")
 
 
 def _replies(console: Console, episode: Episode) -> list[Message]:
@@ -235,6 +241,54 @@ def _show(console: Console, message: Message) -> None:
     for part in parts:
         text = "".join(character for character in part if character.isprintable() or character == "\n")
         console.print(f"{message.role}: {text}", style=style, markup=False)
+
+
+# ---- a live world by hand
+
+
+def act_by_hand(world: LiveWorld) -> None:
+    """Act in a world with what is typed, calls or `wait MINUTES`, and show what changes. Time passes in waits only.
+
+    Args:
+        world: with all its tools, those too that no model is offered.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    shown = world.system_content().splitlines()
+    console.print("\n".join(shown), style="dim", markup=False)
+    _show_tools(console, world.tools_by_hand())
+    console.print("Type calls, or `wait 30` to let half an hour pass; an empty line ends.", style="dim")
+    while line := _read():
+        try:
+            for result in _carry_out(world, line):
+                console.print(result, style="green", markup=False)
+        except RequestError as error:
+            console.print(str(error), style="red", markup=False)
+        now = world.system_content().splitlines()
+        for row in now:
+            if row not in shown:
+                console.print(row, style="dim", markup=False)
+        shown = now
+
+
+def _carry_out(world: LiveWorld, line: str) -> Iterator[str]:
+    """Do what a line says; gives what each call did.
+
+    Raises:
+        RequestError: it says nothing that can be done, or a tool has refused.
+    """
+    if waited := re.fullmatch(r"wait +(\S+)", line):
+        if not waited[1].isdecimal() or not 0 < int(waited[1]) <= DAY_MINUTES:
+            raise RequestError(f"wait {waited[1]}: must be minutes, 1 to {DAY_MINUTES}")
+        world.advance(60.0 * int(waited[1]))
+        return
+    calls = parse_reply(line, world.tools_by_hand()).tool_calls
+    if not calls:
+        raise RequestError(f"{line.split()[0]} is no tool of this world: choose one of those above, or `wait 30`")
+    for call in calls:
+        result = world.call(call.name, call.arguments)
+        if "error" in result:
+            raise RequestError(f"{call.name}: {result['message']} ({result['error']})")
+        yield "\n".join(result.get("success", ())) or str(result.get("listing", ""))
 
 
 # ---- a log

@@ -180,6 +180,35 @@ def test_the_car_is_a_page_of_its_own(page: Page, url: str, engine: FakeEngine) 
     assert problems == []
 
 
+def test_a_person_may_do_more_than_the_model_and_is_told_what_was_refused(page: Page, url: str) -> None:
+    problems = open_page(page, url)
+    robot = device(page, "vacuum")
+    robot.locator(".badge").click()
+    expect(robot).to_have_attribute("data-state", "cleaning living room 100%")
+    robot.focus()
+    page.keyboard.press("Enter")
+    expect(robot).to_have_attribute("data-state", "returning 100%")
+    page.goto(f"{url}/#car")
+    page.locator('.place[data-name="beach"] .hit').click()
+    expect(page.locator("#notice")).to_have_text(
+        "The battery is too low for beach. Choose a charging stop on the map, or charge more."
+    )
+    device(page, "driver seat").locator(".badge").click()
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(device(page, "driver seat")).to_have_attribute("data-state", "level 1")
+    page.get_by_label("Charge to").select_option("90%")
+    page.get_by_role("button", name="Warmer").click()
+    expect(device(page, "climate")).to_have_attribute("data-state", "on, set to 22 °C")
+    page.get_by_label("Leave at").fill("09:00")
+    page.get_by_role("button", name="Set", exact=True).click()
+    page.locator('.place[data-name="belmo charger"] .hit').click()
+    expect(page.locator(".note").nth(1)).to_have_text("leaves for beach at 09:00")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.get_by_role("button", name="Cancel trip").click()
+    expect(page.locator(".note").nth(1)).to_have_text("charging to 90%")
+    assert problems == []
+
+
 def test_energy_shows_what_is_planned(page: Page, url: str) -> None:
     problems = open_page(page, f"{url}/#energy")
     expect(device(page, "dishwasher")).to_have_attribute("data-state", "not planned")

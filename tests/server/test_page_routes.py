@@ -72,6 +72,7 @@ def test_page_asks_for_nothing_from_elsewhere(client: TestClient) -> None:
         "web/chat.js",
         "web/plan.js",
         "web/car.js",
+        "web/trip.js",
         "web/energy.js",
         "web/mark.js",
         "web/icons.js",

@@ -14,7 +14,7 @@ def test_the_kitchen_light_is_on_at_the_start_and_plainly_named():
     assert light is not None
     assert (light.area, light.domain, light.word()) == ("kitchen", "light", "on")
     assert resolve(home, named_mention(light)) == [light]
-    assert len(home.devices) == 12
+    assert len(home.devices) == 13
     assert len(home.rooms) == 6
 
 
@@ -50,14 +50,37 @@ def test_a_live_home_carries_out_calls_and_shows_them():
     live = LiveHome()
     assert live.call("HassTurnOff", {"name": "Kitchen light"}) == {"success": ["kitchen light: off"]}
     assert "- kitchen light: kitchen light, off\n" in live.system_content()
-    assert live.call("HassVacuumStart", {})["error"] == "unknown_tool"
     live.call("HassTurnOff", {"name": "living room blind"})
     live.advance(10)
     state = json.loads(json.dumps(live.state()))
     blind = next(device for device in state["devices"] if device["name"] == "living room blind")
     assert (blind["position"], blind["target"], blind["state"]) == (50, 0, "closing 50%")
     assert [tool["function"]["name"] for tool in live.tools()][:2] == ["HassTurnOn", "HassTurnOff"]
-    assert len(live.drawing()["devices"]) == 12
+    assert len(live.drawing()["devices"]) == 13
+
+
+def test_a_person_sends_the_robot_out_and_it_comes_home_and_charges():
+    home = demo_home()
+    live = LiveHome(home)
+
+    def robot() -> dict:
+        return next(device for device in live.state()["devices"] if device["name"] == "vacuum")
+
+    assert live.turn()("HassVacuumStart", {})["error"] == "unknown_tool"  # no model has learnt it
+    assert live.call("HassVacuumStart", {}) == {"success": ["vacuum: cleaning living room"]}
+    live.advance(45 * 60)
+    assert robot()["state"] == "cleaning hall 70%"  # a quarter of an hour and a tenth of the battery for each room
+    assert live.call("HassVacuumReturnToBase", {}) == {"success": ["vacuum: returning"]}
+    live.advance(30)
+    assert robot()["doing"] == "returning"
+    live.advance(30)
+    assert robot()["doing"] == "docked"
+    assert next(device for device in home.devices if device.name == "vacuum").power_w() == 30
+    live.advance(3600 + 120)
+    assert robot()["state"] == "docked 100%"  # 31 times two minutes later
+    live.call("HassVacuumStart", {})
+    live.advance(91 * 60)
+    assert robot()["state"] == "docked 39%"  # six rooms, and a minute home by itself
 
 
 def test_a_day_in_the_demo_home_stays_liveable():

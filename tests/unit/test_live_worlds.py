@@ -1,14 +1,16 @@
-"""Worlds to talk to: time that follows a clock, the calls of one reply, a car that drives off, plans carried out."""
+"""Worlds to talk to: time that follows a clock, the calls of one reply, trips of the car, plans carried out."""
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from openmimo.environments import LIVE_WORLDS
 from openmimo.environments.car import LiveCar, demo_cockpit
+from openmimo.environments.car.cockpit import Cockpit
 from openmimo.environments.energy import LiveEnergy, demo_household
-from openmimo.environments.home import LiveHome
+from openmimo.environments.home import LiveHome, demo_home
 from openmimo.environments.live import LiveWorld
 
 every_world = pytest.mark.parametrize("make", LIVE_WORLDS.values(), ids=LIVE_WORLDS)
@@ -21,7 +23,9 @@ def test_a_world_shows_a_state_tools_and_a_clock(make: Callable[[], LiveWorld]):
     assert state["clock"] == "07:40"
     assert -10 < state["outside_c"] < 20
     assert json.dumps(world.drawing())
-    assert 5 <= len(world.tools()) <= 8
+    assert 5 <= len(world.tools()) <= 10
+    names = [[tool["function"]["name"] for tool in tools] for tools in (world.tools(), world.tools_by_hand())]
+    assert set(names[0]) <= set(names[1])
     world.advance(3600)
     assert world.state()["clock"] == "08:40"
     assert make().state() == state  # always the same, and nothing is shared
@@ -41,6 +45,33 @@ def test_time_follows_a_clock_but_a_day_at_most(make: Callable[[], LiveWorld]):
     world.follow(lambda: now[0])
     now[0] += 30 * 86400
     assert world.state()["clock_s"] - start_s == pytest.approx(86400)
+
+
+@every_world
+def test_clouds_drift_within_a_day_the_same_in_every_run(make):
+    def day() -> list[float]:
+        world, found = make(), []
+        for _ in range(48):
+            found.append(world.state()["cloud"])
+            world.advance(1800)
+        return found
+
+    clouds = day()
+    assert day() == clouds
+    assert max(clouds) - min(clouds) > 0.3
+    assert all(abs(after - before) < 0.4 for before, after in pairwise(clouds))
+
+
+def test_a_live_home_gets_the_sun_of_its_clouds_and_its_heat_balances():
+    home, still = demo_home(), demo_home()
+    live = LiveHome(home)
+    live.advance(86400)
+    still.advance(86400)
+    heat = home.heat
+    assert heat.heated_j + heat.gained_j == pytest.approx(heat.cooled_j + heat.lost_j + heat.stored_j)
+    assert home.sky is not None
+    assert home.sky.cloud == pytest.approx(live.state()["cloud"], abs=0.02)  # that of the last five minutes
+    assert abs(heat.gained_j - still.heat.gained_j) > 1e6
 
 
 CONTRADICTIONS = {
@@ -104,14 +135,120 @@ def test_the_car_leaves_a_minute_after_the_navigation_is_set_and_arrives():
     assert account.driven > 1
 
 
-def test_a_route_that_is_given_up_in_time_is_not_driven():
-    cockpit = demo_cockpit()
-    live = LiveCar(cockpit)
+def test_a_trip_that_is_cancelled_in_time_is_not_driven():
+    live = LiveCar()
     live.call("CarNavigate", {"place": "office"})
     live.advance(30)
-    cockpit.car.route = []
+    assert live.state()["trip"] == "leaves for office at 07:41"
+    assert live.call("CarCancelTrip", {}) == {"success": ["trip: cancelled"]}
+    assert live.call("CarCancelTrip", {})["error"] == "not_found"
     live.advance(3600)
-    assert live.state()["place"] == "home"
+    assert (live.state()["place"], live.state()["trip"]) == ("home", "")
+
+
+def check_account(cockpit: Cockpit) -> None:
+    account = cockpit.car.account
+    assert account.wall == pytest.approx(account.stored + account.driven + account.used + account.lost)
+
+
+def advance_until(live: LiveCar, fits: Callable[[dict], bool]) -> dict:
+    for _ in range(600):
+        if fits(live.state()):
+            return live.state()
+        live.advance(60)
+    raise AssertionError(live.state())
+
+
+def test_a_far_trip_charges_on_the_way_with_some_to_spare_and_goes_on():
+    cockpit = demo_cockpit()
+    cockpit.car.limit_percent, cockpit.car.wants_charge = 40, False
+    live = LiveCar(cockpit)
+    assert "- place: beach, 299 km, 179 min, 87%" in live.system_content()
+    assert "- stop to beach: belmo charger, 38%, then 54%" in live.system_content()
+    assert live.turn()("CarNavigate", {"place": "beach"})["error"] == "battery_low"
+    said = live.turn()("CarNavigate", {"place": "beach", "stop": "belmo charger"})
+    assert said == {"success": ["navigation: set to beach by belmo charger"]}
+    state = advance_until(live, lambda state: state["place"] == "belmo charger")
+    assert (state["driving"], state["plugged"], state["route"]) == (False, True, ["beach"])
+    assert 22 <= state["battery_percent"] <= 28  # 62 less 38, no climate, up to a minute at 120 kW
+    need = cockpit.car.trip_percent("belmo charger", "beach", cockpit.outside_c)
+    assert state["limit_percent"] == need + 10  # it was 40
+    assert state["trip"] == f"charging to {need + 10}% for beach"
+    assert "belmo" not in live.system_content().partition("- stop")[2]
+    state = advance_until(live, lambda state: state["driving"])
+    assert need + 9 <= state["battery_percent"] <= need + 12
+    state = advance_until(live, lambda state: state["place"] == "beach")
+    assert (state["route"], state["trip"], state["stops"]) == ([], "", {})
+    assert cockpit.car.account.paid_ct == pytest.approx(49 * (need + 10 - 23) * 0.6 / 0.92, rel=0.08)
+    check_account(cockpit)
+
+
+def test_whoever_stops_the_charging_on_the_way_is_obeyed():
+    cockpit = demo_cockpit()
+    live = LiveCar(cockpit)
+    live.call("CarNavigate", {"place": "beach", "stop": "belmo charger"})
+    advance_until(live, lambda state: state["charging"] and state["place"] == "belmo charger")
+    live.call("CarTurnOff", {"name": "charging"})
+    live.advance(3600)
+    assert (live.state()["driving"], live.state()["trip"]) == (False, "battery too low for beach")
+    live.call("CarTurnOn", {"name": "charging"})
+    assert advance_until(live, lambda state: state["driving"])["route"] == ["beach"]
+
+
+def test_who_leaves_at_a_time_finds_the_cabin_ready():
+    cockpit = demo_cockpit()
+    cockpit.car.windows["sunroof"] = 0
+    live = LiveCar(cockpit)
+    assert live.turn()("CarLeaveAt", {"time": "09:00"})["error"] == "unknown_tool"  # no model has learnt it
+    said = live.call("CarLeaveAt", {"time": "09:00"})
+    assert said == {"success": ["departure: at 09:00", "climate: starting at 08:45"]}
+    assert "- climate, off, set to 21 °C, ready in 15 min, starts 08:45" in live.system_content()
+    live.call("CarNavigate", {"place": "office"})
+    live.advance(79 * 60)
+    state = live.state()
+    assert (state["clock"], state["place"], state["trip"]) == ("08:59", "home", "leaves for office at 09:00")
+    live.advance(61)
+    assert live.state()["driving"]
+    assert abs(cockpit.car.cabin_c - 21) <= 1.0
+    assert live.call("CarLeaveAt", {"time": "10:00"})["error"] == "driving"
+
+
+def test_a_model_warms_the_cabin_and_the_seats_with_the_tools_of_tasks():
+    live = LiveCar()
+    turn = live.turn()
+    assert turn("CarPrecondition", {"start": "08:00"}) == {"success": ["climate: starting at 08:00"]}
+    assert turn("CarSetSeat", {"name": "driver seat", "level": 2}) == {"success": ["driver seat: at level 2"]}
+    assert turn("PhoneCall", {"name": "anna"})["error"] == "unknown_tool"
+    assert live.call("PhoneCall", {"name": "anna"}) == {"success": ["call: started with anna"]}
+    live.advance(21 * 60)
+    assert (live.state()["climate_on"], live.state()["seats"]["driver seat"]) == (True, 2)
+
+
+def test_nobody_is_left_on_the_road():
+    cockpit = demo_cockpit()
+    car = cockpit.car
+    car.wants_charge, car.climate_on = False, True
+    car.seats, car.switches = dict.fromkeys(car.seats, 3), dict.fromkeys(car.switches, True)
+    car.battery_kwh = 0.01 * car.capacity_kwh * car.trip_percent("home", "belmo charger", cockpit.outside_c)
+    live = LiveCar(cockpit)
+    live.call("CarNavigate", {"place": "beach", "stop": "belmo charger"})
+    live.advance(59)
+    car.battery_kwh = 0.01 * car.capacity_kwh * car.trip_percent("home", "belmo charger", cockpit.outside_c)
+    state = advance_until(live, lambda state: state["place"] == "belmo charger")
+    assert not any(state["switches"].values())
+    assert state["battery_percent"] >= 0
+    check_account(cockpit)
+
+
+@pytest.mark.parametrize("start", ["home", "office", "lake", "anna's place", "airport", "beach"])
+def test_the_demo_car_can_get_home_from_everywhere(start):
+    cockpit = demo_cockpit()
+    cockpit.car.place, cockpit.car.battery_kwh, cockpit.car.limit_percent = start, 0.0, 100
+    cockpit.car.is_plugged = cockpit.car.roads.places[start].charger_kw > 0
+    live = LiveCar(cockpit)
+    live.advance(86400)
+    live.call("CarNavigate", {"place": "home"})
+    assert advance_until(live, lambda state: state["place"] == "home")["route"] == []
 
 
 def test_the_trunk_opens_only_after_a_yes():

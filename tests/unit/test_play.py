@@ -1,4 +1,4 @@
-"""`openmimo world`: a day as a table, an episode by hand, a log played again."""
+"""`openmimo world`: a day as a table, a world or an episode by hand, a log played again."""
 
 import io
 import json
@@ -153,6 +153,24 @@ def test_a_right_episode_of_every_environment_replays_the_same(name, tmp_path):
     (logged,) = read_episodes(tmp_path / "log")
     again = Replayer().play(logged)
     assert (logged.reward, again.reward, again.differences) == (1.0, 1.0, [])
+
+
+def test_a_live_world_is_acted_in_by_hand(monkeypatch, capsys):
+    typed(monkeypatch, "HassVacuumStart; HassTurnOff name=tv", "wait 20", "wait 0", "dance", "HassTurnOn name=sauna")
+    assert main(["world", "live"]) == 0
+    out = capsys.readouterr().out
+    shown, _, answers = out.partition("an empty line ends.\n")
+    assert "It is 07:40" in shown
+    assert "  HassSetVolume name= area= volume_level=\n" in shown
+    lines = answers.splitlines()
+    assert lines[:3] == ["vacuum: cleaning living room", "tv: off", "- hall vacuum: vacuum, cleaning living room 100%"]
+    assert any("It is 08:00" in line for line in lines)
+    assert "- hall vacuum: vacuum, cleaning kitchen 87%" in lines
+    assert lines[-3:] == [
+        "wait 0: must be minutes, 1 to 1440",
+        "dance is no tool of this world: choose one of those above, or `wait 30`",
+        "HassTurnOn: there is no sauna (not_found)",
+    ]
 
 
 def test_control_characters_do_not_reach_the_terminal(tmp_path, capsys):

@@ -20,7 +20,7 @@ class Turn(Protocol):
     """The calls of one reply."""
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out the next call, as `LiveWorld.call`, unless it contradicts an earlier one."""
+        """Carry out the next call, unless it contradicts an earlier one; results are those of `LiveWorld.call`."""
         ...
 
 
@@ -59,8 +59,9 @@ class LiveWorld(ABC):
             self._advance(seconds)
 
     def turn(self) -> CallTool:
-        """Begin a reply: gives what carries out its calls, and refuses one that contradicts an earlier one of them."""
-        turn = self._turn()
+        """Begin a reply of the model: gives what carries out its calls, unless one contradicts an earlier one."""
+        with self._current():
+            turn = self._turn(is_by_hand=False)
 
         def call(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
             with self._current():
@@ -69,15 +70,16 @@ class LiveWorld(ABC):
         return call
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out a tool call on its own.
+        """Carry out a tool call by hand.
 
         Args:
-            name: of a tool on offer.
+            name: of one of the `tools_by_hand`.
             arguments: of the call.
         Returns:
             `{"success": [...]}`, or `{"error": code, "message": text}` with nothing changed.
         """
-        return self.turn()(name, arguments)
+        with self._current():
+            return self._turn(is_by_hand=True).call(name, arguments)
 
     def system_content(self) -> str:
         """The system message for a chat about the world as it is now, as tasks have it."""
@@ -85,13 +87,17 @@ class LiveWorld(ABC):
             return self._system_content()
 
     def state(self) -> dict[str, Any]:
-        """All that changes, JSON-able; `clock` and `outside_c` in every world."""
+        """All that changes, JSON-able; `clock`, `clock_s`, `outside_c` and `cloud` in every world."""
         with self._current():
             return self._state()
 
     @abstractmethod
     def tools(self) -> list[dict[str, Any]]:
-        """The tools on offer, in the OpenAI shape."""
+        """The tools on offer to a model, in the OpenAI shape."""
+
+    def tools_by_hand(self) -> list[dict[str, Any]]:
+        """The tools that a person may use: those on offer, and in some worlds ones that no model has learnt."""
+        return self.tools()
 
     @abstractmethod
     def drawing(self) -> dict[str, Any]:
@@ -117,4 +123,4 @@ class LiveWorld(ABC):
     def _state(self) -> dict[str, Any]: ...
 
     @abstractmethod
-    def _turn(self) -> Turn: ...
+    def _turn(self, is_by_hand: bool) -> Turn: ...

@@ -74,6 +74,10 @@ class Toolbox:
         self._tools = dict(tools)
         self.names = tuple(self._tools)
 
+    def extended(self, tools: Mapping[str, Tool]) -> Toolbox:
+        """Another toolbox with further tools, offered last."""
+        return Toolbox({**self._tools, **tools})
+
     def dicts(self, names: Collection[str]) -> tuple[dict[str, Any], ...]:
         """Describe tools in the OpenAI shape, in the fixed order."""
         return tuple(_tool_dict(name, tool) for name, tool in self._tools.items() if name in names)

@@ -56,6 +56,7 @@ class Cockpit:
         outside_c: outside temperature.
         order: order of the rows, as kinds of rows.
         far: destination for which the charging stops on the way are listed, or "".
+        leaves_s: clock time at which somebody drives off along the route, or None; only live cars have a driver.
     """
 
     car: Car
@@ -66,6 +67,7 @@ class Cockpit:
         "car", "battery", "climate", "cabin", "doors", "trunk", "window", "seat", "switch", "place", "stop", "contact",
     )  # fmt: skip
     far: str = ""
+    leaves_s: float | None = None
 
     def copy(self) -> Cockpit:
         """An independent cockpit in the same state."""
@@ -190,8 +192,10 @@ class Cockpit:
             yield ("stop" if name.endswith(STOP_SUFFIX) else "place"), name
 
     def stops(self) -> list[str]:
-        """Chargers on the way to `far`."""
-        return [name for name in self.car.roads.places if name.endswith(STOP_SUFFIX)] if self.far else []
+        """Chargers on the way to `far`, but for one where the car is."""
+        places, place = self.car.roads.places, self.car.place
+        is_needed = self.far not in ("", place)
+        return [name for name in places if name.endswith(STOP_SUFFIX) and name != place] if is_needed else []
 
     def quote(self, name: str) -> str:
         """A row from its name on: "driver window, closed", "battery, 62%, range 210 km, limit 80%"."""

@@ -10,9 +10,10 @@ import re
 from typing import Any
 
 from openmimo.environments.car.cockpit import STOP_SUFFIX, Cockpit, clock_text
+from openmimo.environments.car.journeys import next_clock_s
 from openmimo.environments.toolbox import Given, Tool, Toolbox, ToolError, boolean, shown, stepped, text
 
-__all__ = ["CAR_TOOLS", "LIMIT_MIN_PERCENT", "SEAT_LEVELS", "SET_POINT_MAX_C", "SET_POINT_MIN_C"]
+__all__ = ["CAR_TOOLS", "LIMIT_MIN_PERCENT", "SEAT_LEVELS", "SET_POINT_MAX_C", "SET_POINT_MIN_C", "next_time_s"]
 
 SET_POINT_MIN_C, SET_POINT_MAX_C = 16, 28
 LIMIT_MIN_PERCENT = 20
@@ -24,6 +25,26 @@ def _known(name: str, names: Any, what: str) -> str:
     if name not in names:
         raise ToolError("not_found", f"there is no {what} {shown(name)}")
     return name
+
+
+def next_time_s(cockpit: Cockpit, given: Given, key: str) -> float:
+    """Read a time of day at which a parked car is to do something.
+
+    Args:
+        cockpit: tells the time now.
+        given: checked arguments; the parameter is required.
+        key: the parameter.
+    Returns:
+        Clock seconds of the next such time.
+    Raises:
+        ToolError: it is no time of day, or the car is on the road.
+    """
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text(given, key))
+    if not match:
+        raise ToolError("invalid_value", f"{key} must be a time such as 07:30")
+    if cockpit.car.is_driving:
+        raise ToolError("driving", "the car is on the road")
+    return next_clock_s(cockpit, 60 * int(match[1]) + int(match[2]))
 
 
 def _turn(cockpit: Cockpit, given: Given, is_on: bool) -> list[str]:
@@ -101,14 +122,7 @@ def _set_charge(cockpit: Cockpit, given: Given) -> list[str]:
 
 
 def _precondition(cockpit: Cockpit, given: Given) -> list[str]:
-    start = text(given, "start")
-    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", start)
-    if not match:
-        raise ToolError("invalid_value", "start must be a time such as 07:30")
-    if cockpit.car.is_driving:
-        raise ToolError("driving", "the car is on the road")
-    day_s, at_s = cockpit.clock_s // 86400 * 86400, 3600 * int(match[1]) + 60 * int(match[2])
-    cockpit.car.warm_at_s = day_s + at_s + (86400 if day_s + at_s <= cockpit.clock_s else 0)
+    cockpit.car.warm_at_s = next_time_s(cockpit, given, "start")
     cockpit.car.climate_on = False
     return [f"climate: starting at {clock_text(cockpit.car.warm_at_s)}"]
 

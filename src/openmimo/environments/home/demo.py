@@ -1,9 +1,10 @@
-"""The home that the web page shows: six rooms, twelve devices, and where they stand."""
+"""The home that the web page shows: six rooms, thirteen devices, and where they stand."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from openmimo.environments.home.appliances import make_appliance
 from openmimo.environments.home.devices import Device, make_device
 from openmimo.environments.home.thermal import Room, Weather
 from openmimo.environments.home.words import NOUNS
@@ -35,6 +36,7 @@ _PLACES = {
     "office fan": (9.0, 3.4),
     "office window": (9.9, 0.2),
     "humidity sensor": (9.2, 8.2),
+    "vacuum": (3.0, 5.0),
 }
 
 
@@ -59,6 +61,7 @@ def demo_home() -> Home:
         _device("fan", "fan", "office fan", "office"),
         _device("binary_sensor", "window", "office window", "office", is_active=True),
         _device("sensor", "humidity sensor", "humidity sensor", "bathroom"),
+        make_appliance("vacuum", "vacuum", "vacuum", "hall", rooms=tuple(_ROOMS)),
     ]
     rooms = {
         area: Room(temperature, gains_w=260.0, window_m2=_WINDOWS[area][0], window_azimuth_deg=_WINDOWS[area][1])

@@ -8,31 +8,37 @@ async function problem(answer) {
   }
 }
 
-export async function get(path) {
-  const answer = await fetch(path);
+/** Fetch; whatever goes wrong is an error that says it to the reader. An AbortError stays one. */
+async function ask(path, options) {
+  const answer = await fetch(path, options).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("The server does not answer.");
+  });
   if (!answer.ok) throw new Error(await problem(answer));
-  return answer.json();
+  return answer;
 }
 
 function send(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  return fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+  return ask(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+}
+
+export async function get(path) {
+  return (await ask(path)).json();
 }
 
 export async function post(path, body) {
-  const answer = await send(path, body);
-  if (!answer.ok) throw new Error(await problem(answer));
-  return answer.json();
+  return (await send(path, body)).json();
 }
 
 /** Post, and yield each server-sent event of the answer as an object. EventSource can only get. */
 export async function* postStream(path, body, signal) {
   const answer = await send(path, body, signal);
-  if (!answer.ok) throw new Error(await problem(answer));
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Error("The connection to the server was lost.");
+    });
     if (done) return;
     const frames = (held + value).split("\n\n");
     held = frames.pop();

@@ -2,6 +2,11 @@
 
 import { svg } from "./dom.js";
 import { Mark } from "./mark.js";
+import { CarControls } from "./trip.js";
+
+const SEAT_LEVELS = 3;
+const STOP = " charger"; // how the names of charging stops end
+const NEAR_KM = 8;
 
 const call = (name, given) => ({ name, arguments: given });
 
@@ -17,7 +22,8 @@ function thingsOf(state) {
       call: call("CarSetWindow", { name, position: position ? 0 : 100 }),
     })),
     ...list(state.seats, (name, level) => ({
-      kind: "seat", isActive: level > 0, value: level ? `level ${level}` : "", call: turn(name, level > 0),
+      kind: "seat", isActive: level > 0, value: level || "",
+      call: call("CarSetSeat", { name, level: (level + 1) % (SEAT_LEVELS + 1) }),
     })),
     ...list(state.switches, (name, isOn) => ({
       kind: name.includes("light") ? "light" : "climate", isActive: isOn, value: "", call: turn(name, isOn),
@@ -46,7 +52,7 @@ function placeOf(name, index) {
   if (fixed) return { x: fixed[0], y: fixed[1] };
   if (/roof/.test(name)) return { x: 3, y: 7.4 };
   if (/window/.test(name)) return { x: isLeft ? 0.6 : 5.4, y: isRear ? 7.4 : 4.8 };
-  if (/seat/.test(name)) return { x: isLeft ? 2.05 : 3.9, y: isRear ? 7 : 6 };
+  if (/seat/.test(name)) return { x: isLeft ? 1.75 : 4.25, y: isRear ? 7 : 6 };
   if (/front/.test(name)) return { x: 0.9, y: 1.7 };
   return isRear ? { x: 0.9, y: 10 } : { x: 4, y: 8.6 + 0.1 * (index % 2) };
 }
@@ -59,16 +65,24 @@ function body() {
   ];
 }
 
+/** Where a place is drawn, home at the middle: in its direction, far ones much nearer than they are. */
+function drawn({ x_km: x, y_km: y }) {
+  const km = Math.hypot(x, y);
+  const share = km ? Math.log1p(km / NEAR_KM) / km : 0;
+  return [x * share, -y * share];
+}
+
 /** The map: places where they lie, the route, and the car on its way. */
 class Roads {
   constructor(places, act) {
-    const [left, top, width, height] = [8.2, 1.2, 4.4, 5.6];
-    const [xs, ys] = [places.map((place) => place.x_km), places.map((place) => -place.y_km)];
+    const [left, top, width, height] = [8.2, 1.1, 4.4, 5.9];
+    const spots = places.map(drawn);
+    const [xs, ys] = [spots.map(([x]) => x), spots.map(([, y]) => y)];
     const scale = Math.min(width / (Math.max(...xs) - Math.min(...xs) || 1), height / (Math.max(...ys) - Math.min(...ys) || 1));
     const at = (values, low, size) => (value) =>
       low + size / 2 + (value - (Math.max(...values) + Math.min(...values)) / 2) * scale;
     const [toX, toY] = [at(xs, left, width), at(ys, top, height)];
-    this.points = new Map(places.map((place) => [place.name, [toX(place.x_km), toY(-place.y_km)]]));
+    this.points = new Map(places.map(({ name }, index) => [name, [toX(spots[index][0]), toY(spots[index][1])]]));
     this.route = svg("path", { class: "route" });
     this.marker = svg("circle", { class: "car-at", r: 0.17 });
     this.labels = new Map();
@@ -78,18 +92,19 @@ class Roads {
 
   mark(name, act) {
     const [x, y] = this.points.get(name);
-    const go = () => act(call("CarNavigate", { place: name }));
+    const isStop = name.endsWith(STOP);
+    const go = () => act(call("CarNavigate", isStop ? { place: this.far, stop: name } : { place: name }));
     const distance = svg("tspan", { class: "distance", x: 0, dy: "1.1em" });
     this.labels.set(name, distance);
     return svg(
       "g",
       {
         class: "place", transform: `translate(${x} ${y})`, "data-name": name, role: "button", tabindex: 0,
-        "aria-label": `Navigate to ${name}`, onclick: go,
+        "aria-label": isStop ? `Charge at ${name} on a long way` : `Navigate to ${name}`, onclick: go,
         onkeydown: (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), go()),
       },
       svg("circle", { class: "hit", r: 0.5 }),
-      svg("circle", { class: "spot", r: 0.12 }),
+      isStop ? svg("path", { class: "spot stop", d: "M.04-.3l-.14.24h.2l-.14.24" }) : svg("circle", { class: "spot", r: 0.12 }),
       svg("text", { class: "caption", y: 0.45, "text-anchor": "middle" }, name, distance),
     );
   }
@@ -101,7 +116,9 @@ class Roads {
     const [from, to] = [stops[0], stops[1] ?? stops[0]];
     this.marker.setAttribute("cx", from[0] + part * (to[0] - from[0]));
     this.marker.setAttribute("cy", from[1] + part * (to[1] - from[1]));
-    for (const [name, label] of this.labels) label.textContent = state.places[name]?.split(", ").slice(0, 2).join(", ") ?? "";
+    this.far = state.place === state.far ? "home" : state.far;
+    const about = { ...state.places, ...state.stops };
+    for (const [name, label] of this.labels) label.textContent = about[name]?.split(", ").slice(0, 2).join(", ") ?? "";
   }
 }
 
@@ -111,9 +128,9 @@ class Gauge {
     this.level = svg("rect", { class: "level", x: 7.9, y: 9.25, height: 0.5, rx: 0.1 });
     this.limit = svg("path", { class: "limit" });
     this.text = svg("text", { class: "figure", x: 7.9, y: 9 });
-    this.note = svg("text", { class: "note", x: 7.9, y: 10.25 });
+    this.notes = [10.25, 10.7, 11.15].map((y) => svg("text", { class: "note", x: 7.9, y }));
     this.frame = svg("rect", { class: "gauge", x: 7.9, y: 9.25, width: 5, height: 0.5, rx: 0.1 });
-    this.node = svg("g", {}, this.frame, this.level, this.limit, this.text, this.note);
+    this.node = svg("g", {}, this.frame, this.level, this.limit, this.text, ...this.notes);
   }
 
   update(state) {
@@ -123,18 +140,21 @@ class Gauge {
     this.limit.setAttribute("d", `M${x} 9.15v.7`);
     this.text.textContent = `${state.battery_percent}% · ${state.range_km} km`;
     const plug = state.charging ? `charging to ${state.limit_percent}%` : state.plugged ? "plugged in" : "";
-    const where = state.driving ? `driving to ${state.route.at(-1)}` : `parked at ${state.place}`;
-    const next = !state.driving && state.route.length ? `leaving for ${state.route.at(-1)}` : "";
-    this.note.textContent = [where, next || plug].filter(Boolean).join(", ");
+    const by = state.route.length > 1 ? ` by ${state.route[0]}` : "";
+    const where = state.driving ? `driving to ${state.route.at(-1)}${by}` : `parked at ${state.place}`;
+    const paid = state.paid_ct ? `paid for charging: ${(state.paid_ct / 100).toFixed(2)} €` : "";
+    const lines = [where, state.trip || plug, paid].filter(Boolean);
+    this.notes.forEach((note, index) => (note.textContent = lines[index] ?? ""));
   }
 }
 
 class CarView {
-  constructor(parent, { places }, state, act) {
+  constructor(parent, { places }, state, act, controls) {
     const things = thingsOf(state);
     this.marks = new Map(things.map((thing, index) => [thing.name, new Mark({ ...thing, ...placeOf(thing.name, index) }, act)]));
     this.roads = new Roads(places, act);
     this.gauge = new Gauge();
+    this.controls = new CarControls(controls, act);
     this.cabin = svg("text", { class: "degrees", x: 3, y: 4.45, "text-anchor": "middle" });
     parent.replaceChildren(
       svg(
@@ -151,10 +171,11 @@ class CarView {
     this.cabin.textContent = `${state.cabin_c.toFixed(1)}°`;
     this.roads.update(state);
     this.gauge.update(state);
+    this.controls.update(state);
   }
 
   highlight({ name, arguments: given }) {
-    const wanted = String(given.name ?? { CarSetTemperature: "climate" }[name] ?? "").toLowerCase();
+    const wanted = String(given.name ?? { CarSetTemperature: "climate", CarPrecondition: "climate" }[name] ?? "").toLowerCase();
     for (const [known, mark] of this.marks) {
       if (known === wanted || (name === "CarSetWindow" && !wanted && known.includes("window"))) mark.pulse();
     }
@@ -165,17 +186,22 @@ class CarView {
 export const car = {
   heading: "Ask the car.",
   placeholder: "set the car to 21 degrees",
-  view: (parent, drawing, state, act) => new CarView(parent, drawing, state, act),
+  view: (parent, drawing, state, act, controls) => new CarView(parent, drawing, state, act, controls),
+  hint: ({ arguments: given }, { error }) =>
+    error === "battery_low" && !given.stop ? " Choose a charging stop on the map, or charge more." : "",
   examples: ({ windows, places }) => [
     ...Object.entries(windows).filter(([, position]) => position > 0).slice(0, 1).map(([name]) => `close the ${name}`),
     "set the car to 21 degrees",
     "charge the car to 90%",
     "open the trunk",
+    "set the driver seat to level 2",
+    "have the car comfortable at 9:00",
     ...Object.keys(places).filter((name) => !name.includes("'")).slice(0, 1).map((name) => `set the navigation to the ${name}`),
     "how far can the car go?",
   ],
-  rows: ({ rows, places }) => [
+  rows: ({ rows, places, stops, far }) => [
     ...rows.map(({ name, state }) => [name, "", state]),
     ...Object.entries(places).map(([name, state]) => [name, "place", state]),
+    ...Object.entries(stops).map(([name, state]) => [name, `stop to ${far}`, state]),
   ],
 };

@@ -5,6 +5,8 @@ import { html, svg } from "./dom.js";
 
 const seconds = (ms) => (ms < 950 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
+const KEPT_TURNS = 4; // of the user's; the server shows a model three at most
+
 const say = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
 /** What a tool answered, in as few words as say it. */
@@ -48,6 +50,17 @@ class ToolCard {
     this.took.textContent = event.ms < 1 ? "<1 ms" : seconds(event.ms);
     this.result.textContent = resultText(event.result);
   }
+
+  /** No result will come. */
+  giveUp() {
+    if (this.node.classList.contains("running")) this.finish({ is_error: true, ms: 0, result: "no result" });
+  }
+}
+
+/** The end of a talk that is worth sending. */
+function recent(turns) {
+  const asked = turns.flatMap(({ role }, index) => (role === "user" ? [index] : []));
+  return turns.slice(asked.at(-KEPT_TURNS) ?? 0);
 }
 
 function mark(path) {
@@ -71,6 +84,7 @@ class AgentTurn {
     else if (event.type === "reply") this.count(event.timings);
     else if (event.type === "done") this.conclude(event);
     else if (event.type === "error") this.fail(event.message);
+    this.hasEnded ||= event.type === "done" || event.type === "error";
   }
 
   think(text) {
@@ -125,6 +139,7 @@ class AgentTurn {
 
   fail(message) {
     this.node.classList.remove("busy");
+    for (const card of this.cards.values()) card.giveUp();
     this.node.append(html("p", { class: "problem" }, message));
   }
 }
@@ -222,7 +237,7 @@ export class Chat {
     this.showBusy();
     this.scroll();
     const frames = new Frames((events) => this.paint(thread, turn, events));
-    const body = { world: thread.world, messages: thread.turns };
+    const body = { world: thread.world, messages: recent(thread.turns) };
     let problem = "";
     try {
       for await (const event of postStream("/agent", body, thread.leaving.signal)) frames.add(event);
@@ -230,7 +245,7 @@ export class Chat {
       problem = error.name === "AbortError" ? "Stopped." : error.message;
     }
     frames.flush();
-    if (problem) turn.fail(problem);
+    if (problem || !turn.hasEnded) turn.fail(problem || "The reply broke off.");
     thread.turns.push(...turn.kept());
     thread.leaving = null;
     if (thread !== this.thread) return;
@@ -252,7 +267,13 @@ export class Chat {
     const isBusy = Boolean(this.thread.leaving);
     this.send.hidden = isBusy;
     this.stop.hidden = !isBusy;
-    if (!isBusy) this.prompt.focus({ preventScroll: true });
+    if (!isBusy && this.mayFocus()) this.prompt.focus({ preventScroll: true });
+  }
+
+  /** Not where that opens a keyboard on the screen, nor while something beside the chat is used. */
+  mayFocus() {
+    const { activeElement: used, body } = document;
+    return matchMedia("(hover: hover)").matches && (used === null || used === body || this.form.contains(used) || this.log.contains(used));
   }
 
   isAtEnd() {

@@ -90,7 +90,7 @@ class Row {
     this.node = svg(
       "g",
       {
-        class: "device load", "data-name": thing.name, role: "button", tabindex: 0, onclick: run,
+        class: "device load", "data-name": thing.name, tabindex: 0, onclick: run,
         onkeydown: (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), run()),
       },
       this.title,
@@ -102,6 +102,7 @@ class Row {
 
   update(thing, count) {
     this.call = thing.call;
+    this.node.setAttribute("role", thing.call ? "button" : "img");
     this.node.setAttribute("data-state", thing.state);
     this.node.setAttribute("aria-label", `${thing.name}, ${thing.state}`);
     this.title.textContent = thing.call ? `${thing.name}: ${thing.state}; click to cancel` : `${thing.name}: ${thing.state}`;

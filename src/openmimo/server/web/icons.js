@@ -96,6 +96,14 @@ const KINDS = {
     };
   },
 
+  vacuum: () => ({
+    parts: [
+      svg("circle", { class: "fills", cx: 12, cy: 12, r: 8.5 }),
+      svg("circle", { class: "hub", cx: 12, cy: 13.5, r: 2.4 }),
+      line("M6.6 8.6a6.5 6.5 0 0 1 10.8 0"),
+    ],
+  }),
+
   motion: () => ({
     parts: [
       svg("circle", { class: "fills", cx: 12, cy: 12, r: 2.5 }),
@@ -108,7 +116,8 @@ export function kindOf({ domain, name, state }) {
   if (domain === "switch") return /coffee|kettle|toaster/.test(name) ? "cup" : "plug";
   if (domain === "sensor") return state.endsWith("%") ? "drop" : "thermometer";
   if (domain === "binary_sensor") return /detected|clear/.test(state) ? "motion" : "window";
-  return { light: "light", fan: "fan", media_player: "screen", cover: "cover", lock: "lock", climate: "climate" }[domain] ?? "plug";
+  if (domain === "media_player") return "screen";
+  return domain in KINDS ? domain : "plug";
 }
 
 export class Icon {

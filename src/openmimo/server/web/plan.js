@@ -16,7 +16,9 @@ const COLORS = {
 export function isActive(device) {
   if (device.domain === "cover") return device.position > 0;
   if (device.domain === "lock") return !device.locked;
-  if (device.domain === "climate") return device.mode === "heat";
+  if (device.mode) return device.mode !== "off";
+  if (device.domain === "vacuum") return device.doing !== "docked";
+  if (device.domain === "appliance") return device.running;
   if (device.domain === "binary_sensor") return /open|detected/.test(device.state);
   return Boolean(device.on);
 }
@@ -24,6 +26,9 @@ export function isActive(device) {
 /** The tool call that a click on a device makes, or null for devices that only measure. */
 function toggleCall(device) {
   if (device.domain.endsWith("sensor")) return null;
+  if (device.domain === "vacuum") {
+    return { name: device.doing === "cleaning" ? "HassVacuumReturnToBase" : "HassVacuumStart", arguments: {} };
+  }
   // Turning a lock on locks it, as in Home Assistant.
   const isOn = device.domain === "lock" ? device.locked : isActive(device);
   return { name: isOn ? "HassTurnOff" : "HassTurnOn", arguments: { name: device.name } };
@@ -46,7 +51,8 @@ function examplesFor(state) {
 function shortValue(device) {
   if (device.domain === "light") return device.on ? `${device.brightness}%` : "";
   if (device.domain === "cover") return `${device.position}%`;
-  if (device.domain === "climate") return device.mode === "heat" ? `${device.set_point_c}°` : "off";
+  if (device.mode) return device.mode === "off" ? "off" : `${device.set_point_c}°`;
+  if (device.domain === "vacuum") return device.doing === "docked" && device.battery === 100 ? "" : `${device.battery}%`;
   return device.domain === "sensor" ? device.state : "";
 }
 
@@ -164,10 +170,11 @@ class Device {
     }
   }
 
-  /** Whether a call with these arguments means this device. */
-  isMeant({ name, area, domain }) {
+  /** Whether a call means this device. */
+  isMeant({ name: tool, arguments: { name, area, domain } }) {
     const is = (given, ...values) => given === undefined || values.includes(String(given).toLowerCase());
     const { device } = this;
+    if (tool.startsWith("HassVacuum")) return device.domain === "vacuum";
     return (name ?? area ?? domain) !== undefined &&
       is(name, device.name, device.alias) && is(area, device.area) && is(domain, device.domain);
   }
@@ -215,7 +222,7 @@ class FloorPlan {
 
   /** Draw the eye to what a tool call is about. */
   highlight(call) {
-    for (const device of this.devices.values()) if (device.isMeant(call.arguments)) device.pulse();
+    for (const device of this.devices.values()) if (device.isMeant(call)) device.pulse();
   }
 }
 

@@ -1,0 +1,19 @@
+"""Which tasks a seed draws: a change here makes scores of before and after incomparable."""
+
+import zlib
+
+import pytest
+
+from openmimo.environments import environment_names, make_environment
+
+PINNED = {
+    "car": 0x9CF3B7A5, "energy": 0x790F5FC4, "home": 0x564F96DC, "maths": 0xDBAD0D29, "programs": 0x6EB2D793,
+    "recall": 0x9D687EF5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", environment_names())
+def test_a_seed_draws_the_tasks_that_it_always_drew(name):
+    environment = make_environment(name)
+    ids = [task.id for split in ("train", "eval") for task in environment.tasks(split, 7, 24)]
+    assert zlib.crc32("\n".join(ids).encode()) == PINNED[name]
