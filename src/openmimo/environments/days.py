@@ -76,7 +76,14 @@ class Clouds:
         return cls(_drawn_day(seed, 0), seed)
 
     def over(self, sky: Sky, clock_s: float) -> Sky:
-        """The sky with the clouds of a clock time."""
+        """Put the clouds of a moment into a sky.
+
+        Args:
+            sky: any; its own clouds do not matter.
+            clock_s: seconds since the first midnight.
+        Returns:
+            The sky then.
+        """
         return replace(sky, cloud=self.at(clock_s))
 
     def at(self, clock_s: float) -> float:
