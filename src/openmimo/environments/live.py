@@ -20,7 +20,7 @@ class Turn(Protocol):
     """The calls of one reply."""
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out the next call, unless it contradicts an earlier one; results are those of `LiveWorld.call`."""
+        """Carry out the next call, as `LiveWorld.call`, unless it contradicts an earlier one."""
         ...
 
 
