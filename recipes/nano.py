@@ -202,8 +202,8 @@ def compile_feed_forward(model: MiMo) -> None:
             module.compile(dynamic=False)
 
 
-def ship(out: Path, result: Path) -> None:
-    """Quantise the result into the package as the default model, score it and write its card."""
+def ship(out: Path, result: Path, more: str = "") -> None:
+    """Quantise the result into the package as the default model, score it and write its card, with more to tell."""
     target = default_model_path()
     shutil.rmtree(target, ignore_errors=True)
     quantize_folder(result, target)
@@ -222,6 +222,7 @@ def ship(out: Path, result: Path) -> None:
         "count": SCORED,
         "mix": ", ".join(f"{suite} {share:g}%" for suite, share in SUITES.items()),
         "notes": (out / "notes.md").read_text(encoding="utf-8") if (out / "notes.md").exists() else "",
+        "more": more,
     }
     (target / "MODEL_CARD.md").write_text(card.format(**fields), encoding="utf-8")
 

@@ -1,9 +1,11 @@
 """The recipe of the default model, cut down to two steps of each stage."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nano
+import nano_mopd
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,20 @@ def test_batches_of_the_recipe_depend_on_seed_and_step_alone(out: Path):
     other = nano.prepare(out)[0].training(4, 100)
     assert torch.equal(first.ids_BT, again.ids_BT)
     assert first.ids_BT.shape != other.ids_BT.shape or not torch.equal(first.ids_BT, other.ids_BT)
+
+
+def test_a_teacher_and_a_student_come_out_of_it_and_stand_in_one_table(out: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nano_mopd, "STEPS", {"maths": 1})
+    monkeypatch.setattr(nano_mopd, "LESSONS", {"maths": 2, "programs": 1})
+    monkeypatch.setattr(nano_mopd, "RL", replace(nano_mopd.RL, groups=2, samples=2, max_new_tokens=8, eval_tasks=2))
+    monkeypatch.setattr(nano_mopd, "PARAMS", replace(nano_mopd.PARAMS, max_new_tokens=8))
+    monkeypatch.setattr(nano_mopd, "SCORED", 2)
+    teacher = nano_mopd.rl(Run(out, "rl", 1))
+    student = nano_mopd.mopd(Run(out, "mopd", 1))
+    table = nano_mopd.scoreboard({"teacher": teacher, "student": student}).splitlines()
+    assert table[0] == "| | maths | programs |"
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| teacher", "| student"]
+    assert len(load_model(Checkpoint.open(student)).heads) == 3, "the student drafts, as the supervised model does"
 
 
 def test_readme_and_card_show_the_scores_of_the_model_that_ships():
