@@ -49,10 +49,10 @@ ROWS, DOCUMENTS = 16, 6
 LENGTH = 120
 CHAT = chat_format()
 SPOILT = 0.5
-SFT_STEPS = 1200
-"""And as many again by halves, until the base knows every drill: sums come late, and not with every seed at once."""
-KNOWN, MOST_SFT_STEPS = 90.0, 3000
-"""Percent of greedy answers that must be right, and steps after which the base stays as it is."""
+SFT_STEPS, MORE_STEPS, MOST_STEPS = 1200, 600, 3000
+"""Steps of SFT, and how many more at a time until the base knows every drill: sums come late, and at different steps."""
+KNOWN = 90.0
+"""Percent of greedy answers that are right then."""
 STEPS = {"sum": 120, "order": 60, "reverse": 40}
 """Steps of RL for each teacher."""
 RL = RLConfig(max_new_tokens=16)
@@ -122,7 +122,7 @@ def published_config() -> dict[str, Any]:
 def sft(run: Run, seed: int = SEED) -> Path:
     """Demonstrations of all drills, half of them spoilt, until the base knows them all."""
     optim = OptimConfig(lr=3e-3, matrix_lr=0.01)
-    for steps in range(SFT_STEPS, MOST_SFT_STEPS + 1, SFT_STEPS // 2):
+    for steps in range(SFT_STEPS, MOST_STEPS + 1, MORE_STEPS):
         config = run.config(steps, save_every=100, bf16=False, optim=optim, weights=LossWeights(mtp=0.3))
         model = new_model(parse_config(published_config()), seed)
         folder = train(model, config, partial(demonstrations, seed), text_files())

@@ -22,7 +22,7 @@ def test_one_command_makes_the_board(tmp_path: Path, monkeypatch: pytest.MonkeyP
     torch.set_num_threads(1)
     settings = replace(mopd_toy.RL, groups=2, samples=4, eval_tasks=1, max_new_tokens=2, slots=4, max_fall=1.0)
     for name, value in {
-        "ROWS": 1, "SFT_STEPS": 1, "STEPS": {"sum": 1, "order": 1, "reverse": 1}, "RL": settings,
+        "ROWS": 1, "SFT_STEPS": 1, "MOST_STEPS": 1, "STEPS": {"sum": 1, "order": 1, "reverse": 1}, "RL": settings,
         "MOPD_STEPS": 1, "FINISH_STEPS": 1, "ROLLOUTS": 4, "PROGRESS_TASKS": 1,
         "VARIANTS": {name: mopd_toy.VARIANTS[name] for name in ("full", "sampled-outcome")},
         "PARAMS": replace(mopd_toy.PARAMS, max_new_tokens=2),
