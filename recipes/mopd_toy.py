@@ -50,7 +50,7 @@ LENGTH = 120
 CHAT = chat_format()
 SPOILT = 0.5
 SFT_STEPS, MORE_STEPS, MOST_STEPS = 1200, 600, 3000
-"""Steps of SFT, and how many more at a time until the base knows every drill: sums come late, and at different steps."""
+"""Steps of SFT, and how many more at a time until the base knows every drill: sums come late."""
 KNOWN = 90.0
 """Percent of greedy answers that are right then."""
 STEPS = {"sum": 120, "order": 60, "reverse": 40}
