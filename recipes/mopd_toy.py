@@ -56,7 +56,7 @@ KNOWN = 90.0
 STEPS = {"sum": 120, "order": 60, "reverse": 40}
 """Steps of RL for each teacher."""
 RL = RLConfig(max_new_tokens=16)
-MOPD_STEPS, FINISH_STEPS, ROLLOUTS = 60, 30, 32
+MOPD_STEPS, FINISH_STEPS, ROLLOUTS = 100, 30, 32
 """Steps of a student, steps with rounded weights after them, and rollouts of each drill in a step."""
 VARIANTS = {
     "full": (1, MopdObjective()),
