@@ -34,7 +34,7 @@ def chat(engine: ChatEngine, world: LiveWorld, params: SamplingParams) -> None:
         params: how to sample.
     """
     console = Console(highlight=False)
-    console.print(f"[dim]{world.system_content()}[/dim]", markup=True)
+    console.print(world.system_content(), style="dim", markup=False)
     console.print("[dim]Say what you want; an empty line or Ctrl-D ends.[/dim]")
     turns: list[Message] = []
     while request := _read():

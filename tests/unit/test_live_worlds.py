@@ -28,6 +28,9 @@ def test_a_world_shows_a_state_tools_and_a_clock(make: Callable[[], LiveWorld]):
     assert set(names[0]) <= set(names[1])
     world.advance(3600)
     assert world.state()["clock"] == "08:40"
+    for seconds in (-1, 86401):
+        with pytest.raises(ValueError, match="must be 0 to 86400"):
+            world.advance(seconds)
     assert make().state() == state  # always the same, and nothing is shared
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
-__all__ = ["DAY_S", "LiveWorld", "Turn"]
+__all__ = ["LiveWorld", "Turn"]
 
 DAY_S = 86400.0
 
@@ -53,8 +53,12 @@ class LiveWorld(ABC):
         """Let time pass.
 
         Args:
-            seconds: a day at most.
+            seconds: not negative, a day at most.
+        Raises:
+            ValueError: seconds is out of range.
         """
+        if not 0 <= seconds <= DAY_S:
+            raise ValueError(f"seconds={seconds} must be 0 to {DAY_S:g}: time moves forward, a day at most at once")
         with self._current():
             self._advance(seconds)
 

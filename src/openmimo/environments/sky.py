@@ -78,7 +78,14 @@ class Sky:
             raise ValueError(f"cloud={self.cloud} must be 0 to 1, the covered share of the sky")
 
     def sunlight(self, clock_s: float) -> Sunlight:
-        """The sun at a clock time; seconds beyond a day count into the following days."""
+        """The sun at a clock time; seconds beyond a day count into the following days.
+
+        Args:
+            clock_s: seconds since the first midnight.
+        Returns:
+            Where it stands and what arrives.
+        Source: what clouds let through in all, Kasten and Czeplak (1980).
+        """
         year = 2 * math.pi * (self.day_of_year - 1 + clock_s / DAY_S) / 365
         elevation_deg, azimuth_deg = self._position(clock_s, year)
         if elevation_deg <= 0:

@@ -166,12 +166,14 @@ async def _agent_frames(events: AsyncGenerator[AgentEvent, None], world: LiveWor
     async with aclosing(events):
         try:
             async for event in events:
-                yield sse(_event_body(event, world))
+                # Not here: another thread may be using the world.
+                state = await asyncio.to_thread(world.state) if isinstance(event, ToolReturned) else None
+                yield sse(_event_body(event, state))
         except Exception as error:
             yield sse({**problem_body(error)[1]["error"], "type": "error"})
 
 
-def _event_body(event: AgentEvent, world: LiveWorld) -> dict[str, Any]:
+def _event_body(event: AgentEvent, state: dict[str, Any] | None) -> dict[str, Any]:
     match event:
         case ReasoningDelta(text):
             return {"type": "reasoning", "text": text}
@@ -181,7 +183,7 @@ def _event_body(event: AgentEvent, world: LiveWorld) -> dict[str, Any]:
             return {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments}
         case ToolReturned(call, result, is_error, seconds):
             shown = {"id": call.id, "result": result, "is_error": is_error, "ms": round(seconds * 1000, 2)}
-            return {"type": "tool_result", **shown, "state": world.state()}
+            return {"type": "tool_result", **shown, "state": state}
         case ReplyFinished(_, finish_reason, stats):
             return {"type": "reply", "finish_reason": finish_reason, "timings": timings(stats)}
         case Finished(reason, messages):

@@ -10,24 +10,35 @@ import { home } from "./plan.js";
 const WORLDS = { home, car, energy };
 const OUTSIDE = "☁";
 const NOTICE_MS = 8000;
+const AGAIN_MS = 3000;
 
 const byId = (id) => document.getElementById(id);
 
 let chat;
-let shown = { name: "", view: null, events: null };
+let shown = { name: "", view: null, events: null, clockS: 0, rows: "" };
 let fading = 0;
 
 function showState(name, state) {
-  if (name !== shown.name || !shown.view) return;
+  // What was asked for first may come last.
+  if (name !== shown.name || !shown.view || state.clock_s < shown.clockS) return;
+  shown.clockS = state.clock_s;
   shown.view.update(state);
   byId("clock").textContent = state.clock;
   const cloud = Math.round(100 * state.cloud);
   byId("outside").textContent = `${OUTSIDE} ${cloud}% · ${state.outside_c.toFixed(1)} °C`;
   byId("outside").title = `outside: clouds cover ${cloud}% of the sky`;
-  const rows = WORLDS[name].rows(state).map(([what, where, now]) =>
+  showRows(WORLDS[name].rows(state));
+}
+
+/** Everything as text; left alone while it is the same, so that it can be selected. */
+function showRows(rows) {
+  const text = JSON.stringify(rows);
+  if (text === shown.rows) return;
+  shown.rows = text;
+  const items = rows.map(([what, where, now]) =>
     html("li", {}, html("span", {}, what), html("span", { class: "area" }, where), html("b", {}, now)),
   );
-  byId("device-list").replaceChildren(...rows);
+  byId("device-list").replaceChildren(...items);
 }
 
 /** Say for a while why something that was done by hand did not work; "" takes it away. */
@@ -55,10 +66,16 @@ function act(name, call) {
 }
 
 function watch(name) {
-  // EventSource reconnects by itself when the server comes back.
   const events = new EventSource(`/worlds/${name}/events`);
-  events.onopen = () => document.body.classList.remove("offline");
-  events.onerror = () => document.body.classList.add("offline");
+  events.onopen = () => {
+    document.body.classList.remove("offline");
+    shown.clockS = 0; // a server that was started anew begins its day anew
+  };
+  events.onerror = () => {
+    document.body.classList.add("offline");
+    // It connects again by itself, but not after an answer that is no stream, as of a proxy.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => events === shown.events && (shown.events = watch(name)), AGAIN_MS);
+  };
   events.onmessage = (event) => showState(name, JSON.parse(event.data));
   return events;
 }
@@ -66,8 +83,9 @@ function watch(name) {
 /** Show a world and its chat. */
 async function open(name) {
   shown.events?.close();
-  shown = { name, view: null, events: null };
+  shown = { name, view: null, events: null, clockS: 0, rows: "" };
   notify("");
+  byId("controls").replaceChildren();
   for (const link of byId("worlds").children) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -77,7 +95,6 @@ async function open(name) {
   const { drawing, state } = await get(`/worlds/${name}`);
   if (shown.name !== name) return; // somebody was quicker
   const world = WORLDS[name];
-  byId("controls").replaceChildren();
   shown.view = world.view(byId("plan"), drawing, state, (call) => act(name, call), byId("controls"));
   byId("plan").removeAttribute("aria-busy");
   shown.events = watch(name);

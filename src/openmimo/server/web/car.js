@@ -1,6 +1,6 @@
 // The car from above with its parts, the map with where it is, and the battery.
 
-import { svg } from "./dom.js";
+import { pressable, svg } from "./dom.js";
 import { Mark } from "./mark.js";
 import { CarControls } from "./trip.js";
 
@@ -99,9 +99,8 @@ class Roads {
     return svg(
       "g",
       {
-        class: "place", transform: `translate(${x} ${y})`, "data-name": name, role: "button", tabindex: 0,
-        "aria-label": isStop ? `Charge at ${name} on a long way` : `Navigate to ${name}`, onclick: go,
-        onkeydown: (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), go()),
+        class: "place", transform: `translate(${x} ${y})`, "data-name": name,
+        "aria-label": isStop ? `Charge at ${name} on a long way` : `Navigate to ${name}`, ...pressable(go),
       },
       svg("circle", { class: "hit", r: 0.5 }),
       isStop ? svg("path", { class: "spot stop", d: "M.04-.3l-.14.24h.2l-.14.24" }) : svg("circle", { class: "spot", r: 0.12 }),

@@ -33,7 +33,7 @@ function statsText(timings) {
 /** A tool call from the moment it is written until its result is there. */
 class ToolCard {
   constructor(call) {
-    this.state = html("span", { class: "state", "aria-label": "running" });
+    this.state = html("span", { class: "state", role: "img", "aria-label": "running" });
     this.took = html("span", { class: "ms" });
     this.result = html("pre", { class: "result" });
     const given = Object.entries(call.arguments).map(([name, value]) =>
@@ -130,6 +130,11 @@ class AgentTurn {
     if (reason === "length") this.fail("The reply was cut: it grew too long.");
     if (reason === "cancelled") this.fail("The server is shutting down.");
     if (reason === "max_rounds") this.fail("Stopped: the model kept calling tools.");
+  }
+
+  /** Whether nothing came of it at all. */
+  isEmpty() {
+    return !this.messages && !this.text && !this.thought && !this.cards.size;
   }
 
   /** What the next request is to know of this turn; of one that was stopped, the text. */
@@ -246,11 +251,20 @@ export class Chat {
     }
     frames.flush();
     if (problem || !turn.hasEnded) turn.fail(problem || "The reply broke off.");
-    thread.turns.push(...turn.kept());
+    if (turn.isEmpty()) this.takeBack(thread);
+    else thread.turns.push(...turn.kept());
     thread.leaving = null;
     if (thread !== this.thread) return;
     this.scroll();
     this.showBusy();
+  }
+
+  /** Forget a request that was not answered; it stands in the box again, to be sent once more. */
+  takeBack(thread) {
+    const { content } = thread.turns.pop();
+    if (thread !== this.thread || this.prompt.value) return;
+    this.prompt.value = content;
+    this.fit();
   }
 
   paint(thread, turn, events) {
@@ -273,7 +287,7 @@ export class Chat {
   /** Not where that opens a keyboard on the screen, nor while something beside the chat is used. */
   mayFocus() {
     const { activeElement: used, body } = document;
-    return matchMedia("(hover: hover)").matches && (used === null || used === body || this.form.contains(used) || this.log.contains(used));
+    return matchMedia("(hover: hover)").matches && (!used || used === body || this.form.contains(used));
   }
 
   isAtEnd() {

@@ -21,3 +21,20 @@ export function html(tag, attributes = {}, ...children) {
 export function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
+
+/** Attributes of something drawn that mouse and keyboard can press. */
+export function pressable(press) {
+  const onkeydown = (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    press();
+  };
+  return { tabindex: 0, role: "button", onclick: press, onkeydown };
+}
+
+/** Draw the eye to a node. */
+export function pulse(node) {
+  node.classList.remove("touched");
+  node.getBoundingClientRect(); // restarts the animation
+  node.classList.add("touched");
+}

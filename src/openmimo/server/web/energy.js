@@ -1,6 +1,6 @@
 // The next hours: prices and sun as columns, below them what runs when.
 
-import { svg } from "./dom.js";
+import { pressable, pulse, svg } from "./dom.js";
 
 const [LEFT, WIDTH, TOP, HEIGHT, ROW] = [4.3, 10.2, 0.9, 4.2, 0.72];
 const LEAST_SCALE_CT = 40;
@@ -86,12 +86,10 @@ class Row {
     this.about = svg("tspan", { class: "soft" });
     this.spans = svg("g");
     this.title = svg("title");
-    const run = () => this.call && act(this.call);
     this.node = svg(
       "g",
       {
-        class: "device load", "data-name": thing.name, tabindex: 0, onclick: run,
-        onkeydown: (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), run()),
+        class: "device load", "data-name": thing.name, ...pressable(() => this.call && act(this.call)),
       },
       this.title,
       svg("rect", { class: "lane", x: LEFT, y: this.y, width: WIDTH, height: ROW - 0.12, rx: 0.1 }),
@@ -116,9 +114,7 @@ class Row {
   }
 
   pulse() {
-    this.node.classList.remove("touched");
-    this.node.getBoundingClientRect(); // restarts the animation
-    this.node.classList.add("touched");
+    pulse(this.node);
   }
 }
 

@@ -1,6 +1,6 @@
 // A round mark with an icon and a caption: something with a state that a click may change.
 
-import { svg } from "./dom.js";
+import { pressable, pulse, svg } from "./dom.js";
 import { Icon } from "./icons.js";
 
 const RADIUS = 0.46;
@@ -18,10 +18,7 @@ export class Mark {
         class: `device ${thing.kind}`,
         transform: `translate(${thing.x} ${thing.y})`,
         "data-name": thing.name,
-        tabindex: 0,
-        role: "button",
-        onclick: () => this.call && act(this.call),
-        onkeydown: (event) => this.onKey(event, act),
+        ...pressable(() => this.call && act(this.call)),
       },
       this.title,
       svg("circle", { class: "ring", r: RADIUS }),
@@ -29,12 +26,6 @@ export class Mark {
       this.icon.node,
       svg("text", at, svg("tspan", { class: "name" }, `${thing.name}\u00a0`), this.value),
     );
-  }
-
-  onKey(event, act) {
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    if (this.call) act(this.call);
   }
 
   /** thing: { name, state, value, isActive, call, and what its icon draws }. */
@@ -50,8 +41,6 @@ export class Mark {
   }
 
   pulse() {
-    this.node.classList.remove("touched");
-    this.node.getBoundingClientRect(); // restarts the animation
-    this.node.classList.add("touched");
+    pulse(this.node);
   }
 }

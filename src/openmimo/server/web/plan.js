@@ -1,6 +1,6 @@
 // The floor plan: rooms with their temperatures, devices as icons whose look is their state.
 
-import { svg } from "./dom.js";
+import { pressable, pulse, svg } from "./dom.js";
 import { Icon, kindOf } from "./icons.js";
 
 const BADGE_M = 0.46; // radius of a device's badge
@@ -117,17 +117,13 @@ class Device {
     this.value = svg("tspan", { class: "value" });
     this.title = svg("title");
     const caption = captionPlace(place, room.place, `${device.name} 100%`, planHeight);
-    const isButton = toggleCall(device) !== null;
     this.node = svg(
       "g",
       {
         class: `device ${device.domain}`,
         transform: `translate(${x} ${y})`,
         "data-name": device.name,
-        tabindex: 0,
-        role: isButton ? "button" : "img",
-        onclick: () => onToggle(this.device),
-        onkeydown: (event) => this.onKey(event, onToggle),
+        ...(toggleCall(device) ? pressable(() => onToggle(this.device)) : { tabindex: 0, role: "img" }),
       },
       this.title,
       svg("circle", { class: "ring", r: BADGE_M }),
@@ -144,12 +140,6 @@ class Device {
       svg("radialGradient", { id: `glow-${index}` }, ...this.stops),
       (this.glow = svg("circle", { class: "glow", cx: x, cy: y, r: GLOW_M, fill: `url(#glow-${index})` })),
     );
-  }
-
-  onKey(event, onToggle) {
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    onToggle(this.device);
   }
 
   update(device) {
@@ -180,9 +170,7 @@ class Device {
   }
 
   pulse() {
-    this.node.classList.remove("touched");
-    this.node.getBoundingClientRect(); // restarts the animation
-    this.node.classList.add("touched");
+    pulse(this.node);
   }
 }
 
@@ -231,10 +219,7 @@ export const home = {
   heading: "Ask the house.",
   placeholder: "turn off the kitchen light",
   view: (parent, drawing, state, act) =>
-    new FloorPlan(parent, drawing, state, (device) => {
-      const call = toggleCall(device);
-      if (call) act(call);
-    }),
+    new FloorPlan(parent, drawing, state, (device) => act(toggleCall(device))),
   examples: examplesFor,
   rows: ({ devices }) => devices.map(({ name, area, state }) => [name, area, state]),
 };
