@@ -36,11 +36,11 @@ from openmimo.train.rollout import roll_out
 from openmimo.train.teachers import SELF, Teachers
 from openmimo.train.trainer import TrainConfig
 
-STEPS = {"energy": 40, "programs": 40, "maths": 40}
+STEPS = {"energy": 40, "programs": 40}
 """Steps of RL for each teacher."""
 RL = RLConfig(groups=16, samples=8, max_new_tokens=192, weights="q8", eval_tasks=100)
 MOPD_STEPS = 40
-LESSONS = {"home": 16, "car": 8, "energy": 8, "maths": 8, "programs": 8, "recall": 2}
+LESSONS = {"home": 8, "car": 4, "energy": 12, "maths": 6, "programs": 12, "recall": 1}
 """Tasks of each environment in a step of the student."""
 LR = 3e-4
 PARAMS = SamplingParams(max_new_tokens=RL.max_new_tokens)
