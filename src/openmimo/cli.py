@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--lr", type=float, help="peak learning rate, with --data (default 3e-4)")
     parser.add_argument("--bad-lines", choices=("stop", "skip"), help="with --data: unusable lines (default stop)")
     parser.add_argument("--allow-changes", action="store_true", help="resume although settings differ from the saved")
+    parser.add_argument("--ray", metavar="ADDRESS", help="for rl and mopd: a Ray cluster: auto, local or HOST:PORT")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON at the end")
     parser.set_defaults(run=_train)
 
@@ -365,27 +367,39 @@ def _quantize(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    _require_torch()
+    _require("torch", "training", "train")
     from openmimo.train.command import TrainRequest, run_command
 
-    summary = run_command(
-        TrainRequest(
-            args.stage,
-            Path(args.target),
-            Path(args.data) if args.data else None,
-            Path(args.out) if args.out else None,
-            args.steps,
-            args.lr,
-            args.bad_lines,
-            args.allow_changes,
-        )
+    request = TrainRequest(
+        args.stage,
+        Path(args.target),
+        Path(args.data) if args.data else None,
+        Path(args.out) if args.out else None,
+        args.steps,
+        args.lr,
+        args.bad_lines,
+        args.allow_changes,
     )
+    with _cluster(args.ray, args.stage) if args.ray else nullcontext():
+        summary = run_command(request)
     if summary is not None:
         print(json.dumps(summary) if args.json else summary["checkpoint"] or summary["report"])
 
 
-def _require_torch() -> None:
+@contextmanager
+def _cluster(address: str, stage: str) -> Iterator[None]:
+    if stage not in ("rl", "mopd"):
+        raise ConfigError(f"--ray goes with rl and mopd, which have work for others; {stage} has none")
+    _require("ray", "--ray", "ray")
+    from openmimo.cluster.cluster import RayCluster
+    from openmimo.train.workplace import work_at
+
+    with RayCluster(address) as cluster, work_at(cluster):
+        yield
+
+
+def _require(package: str, what: str, extra: str) -> None:
     from importlib.util import find_spec
 
-    if find_spec("torch") is None:
-        raise ConfigError("training needs torch, which is not installed: pip install 'openmimo[train]'")
+    if find_spec(package) is None:
+        raise ConfigError(f"{what} needs {package}, which is not installed: pip install 'openmimo[{extra}]'")

@@ -31,6 +31,7 @@ LAYERS = (
         "terminal",
         "train",
     },
+    {"cluster"},
     {"__init__", "__main__", "cli"},
 )
 """A module may import from its own layer and from the ones before it."""
@@ -107,6 +108,11 @@ def test_imports_stay_within_the_layers(path):
 def test_torch_is_imported_by_model_and_train_only(path):
     found = {imported[0] for imported in imports_of(path)} & TORCH
     assert not found or home(path) in ("model", "train")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_ray_is_imported_by_the_cluster_only(path):
+    assert home(path) == "cluster" or "ray" not in {imported[0] for imported in imports_of(path)}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "environments").rglob("*.py")), ids=lambda path: path.name)

@@ -24,7 +24,7 @@ PRIOR = 8
 
 
 class Pool(Protocol):
-    """What plays episodes: `RolloutPool`."""
+    """What plays episodes, as far as collecting goes: `RolloutPool` in this process."""
 
     attempts: list[Attempt]
 

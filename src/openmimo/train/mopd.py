@@ -20,11 +20,12 @@ from openmimo.engine.engine import Engine
 from openmimo.engine.params import SamplingParams
 from openmimo.environments import Environment, Task
 from openmimo.errors import ConfigError
-from openmimo.loading import load
 from openmimo.model.model import MiMo, load_model, published_tensors
+from openmimo.tokenizer import Tokenizer
 from openmimo.train.credit import group_advantages
 from openmimo.train.distill import MopdObjective
 from openmimo.train.domains import BY_DOMAIN, DomainWatch, domain_table
+from openmimo.train.engine_plan import EnginePlan
 from openmimo.train.lessons import Lesson, MopdStep, mean_reward, mopd_losses
 from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
@@ -39,10 +40,11 @@ from openmimo.train.preflight import (
     read_fingerprint,
 )
 from openmimo.train.processes import training_device
-from openmimo.train.rollout import Rollout, roll_out
+from openmimo.train.rollout import Rollout
 from openmimo.train.rounding import rounded
 from openmimo.train.teachers import ServerTeacher, Teachers, read_logits
 from openmimo.train.trainer import TrainConfig, train
+from openmimo.train.workplace import Players, Scorers, play_all, workplace
 
 __all__ = ["DrawTasks", "Practice", "Score", "distil", "play", "preflight"]
 
@@ -116,9 +118,10 @@ def distil(
     _check(teachers, practice)
     files = {name: (student / name).read_text(encoding="utf-8") for name in TEXT_FILES if (student / name).is_file()}
     model = load_model(Checkpoint.open(student))
-    with load(student, practice.weights, threads=torch.get_num_threads(), num_slots=practice.slots) as engine:
-        report = preflight(student, teachers, practice, model, engine, Path(config.folder))
-        school = _School(model, engine, teachers, practice, report, Path(config.folder))
+    plan, place = EnginePlan(dict(model.config.published), files, practice.weights, practice.slots), workplace()
+    with place.open_players(plan, published_tensors(model)) as players, place.open_scorers(teachers) as scorers:
+        report = preflight(student, teachers, practice, model, players, Path(config.folder))
+        school = _School(model, players, teachers, scorers, practice, report, Path(config.folder))
         evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)
         settings = (
             practice.samples,
@@ -133,12 +136,20 @@ def distil(
 
 
 class _School:
-    """Draws tasks, lets the student's engine play them, asks the teachers, and watches the domains."""
+    """Draws tasks, lets the student play them, asks the teachers, and watches the domains."""
 
     def __init__(
-        self, model: MiMo, engine: Engine, teachers: Teachers, practice: Practice, report: Preflight, folder: Path
+        self,
+        model: MiMo,
+        players: Players,
+        teachers: Teachers,
+        scorers: Scorers,
+        practice: Practice,
+        report: Preflight,
+        folder: Path,
     ):
-        self.model, self.engine, self.teachers, self.practice = model, engine, teachers, practice
+        self.model, self.players, self.practice = model, players, practice
+        self.teachers, self.scorers = teachers, scorers
         self.report, self.folder = report, folder
         self.untold = report.warnings
 
@@ -154,32 +165,35 @@ class _School:
         return DomainWatch.from_log(rewards, read_metrics(path) if path.exists() else ())
 
     def refreshed(self) -> Engine:
-        """The engine, with the student's weights as they are now."""
-        self.engine.update(published_tensors(self.model))
-        return self.engine
+        """An engine of this process, with the student's weights as they are now."""
+        return self.players.engine_here(published_tensors(self.model))
 
     def lessons(self, step: int) -> MopdStep:
         """Everything that one step learns from."""
-        played = play(self.refreshed(), self.practice, step)
-        return MopdStep(tuple(lesson for domain, groups in played.items() for lesson in self.ask(domain, groups)))
+        self.players.update(published_tensors(self.model))
+        played = play(self.players, self.practice, step)
+        return MopdStep(tuple(self.ask(played)))
 
-    def ask(self, domain: str, groups: Sequence[Sequence[Rollout]]) -> Iterator[Lesson]:
-        """What the teacher of a domain thinks of rollouts, in parts that fit into memory."""
-        for numbers in split_groups(groups, self.practice.part_tokens):
-            part = [groups[number] for number in numbers]
+    def ask(self, played: Mapping[str, list[list[Rollout]]]) -> Iterator[Lesson]:
+        """What the teacher of each domain thinks of rollouts, in parts that fit into memory."""
+        parts = [
+            (domain, [groups[number] for number in numbers])
+            for domain, groups in played.items()
+            for numbers in split_groups(groups, self.practice.part_tokens)
+        ]
+        batches = [pack_rollouts(part, PAD_ID).to(training_device()) for _, part in parts]
+        asked = [(domain, batch) for (domain, _), batch in zip(parts, batches, strict=True)]
+        checkpoints = [pair for pair in asked if pair[0] not in self.teachers.servers]
+        opinions = self.scorers.score(checkpoints, self.practice.objective.is_full)
+        for (domain, part), batch in zip(parts, batches, strict=True):
             rollouts = tuple(rollout for group in part for rollout in group)
-            batch = pack_rollouts(part, PAD_ID).to(training_device())
             advantages = [value for group in part for value in group_advantages([one.reward for one in group])]
             outcome_R = torch.tensor(advantages, device=batch.sampled_R.device)[batch.sequences_R]
             if domain in self.teachers.servers:
                 teacher_R, teacher_RV = self.teachers.servers[domain].own_logprobs(rollouts), None
             else:
-                teacher_RV = self.teachers.logits(domain, batch)
-                teacher_R = teacher_RV.log_softmax(-1).gather(1, batch.ids_R[:, None]).squeeze(1)
-            is_full = self.practice.objective.is_full
-            yield Lesson(
-                domain, batch, rollouts, outcome_R, teacher_R.to(outcome_R.device), teacher_RV if is_full else None
-            )
+                teacher_R, teacher_RV = next(opinions)
+            yield Lesson(domain, batch, rollouts, outcome_R, teacher_R.to(outcome_R.device), teacher_RV)
 
     def losses(self, model: MiMo, step: MopdStep, weights: LossWeights, progress: float) -> Losses:
         """As `train` wants it, with the table of domains among the figures."""
@@ -200,14 +214,14 @@ class _School:
 
 
 def preflight(
-    student: Path, teachers: Teachers, practice: Practice, model: MiMo, engine: Engine, folder: Path
+    student: Path, teachers: Teachers, practice: Practice, model: MiMo, players: Players, folder: Path
 ) -> Preflight:
     """Make the pre-flight report, or read that of a run that goes on.
 
     Args:
         student, teachers, practice: of the run.
         model: the student.
-        engine: with the student's weights; it gets them back.
+        players: with the student's weights; they get them back.
         folder: run folder, where the report is kept.
     Returns:
         the report.
@@ -220,9 +234,9 @@ def preflight(
     conflicts = [line for teacher in teachers.checkpoints for line in find_conflicts(student, teacher)]
     Preflight(tuple(conflicts)).raise_if_refused()
     checks = []
-    for domain, groups in play(engine, practice, 0).items():
+    for domain, groups in play(players, practice, 0).items():
         if domain in teachers.servers:
-            checks.append(_check_server(domain, teachers.servers[domain], groups, engine))
+            checks.append(_check_server(domain, teachers.servers[domain], groups, Tokenizer.load(student)))
             continue
         teacher = teachers.model(domain)
         parts = split_groups(groups, practice.part_tokens)
@@ -230,12 +244,12 @@ def preflight(
         with practice.rounding(model):
             student_RV = torch.cat([read_logits(model, batch) for batch in batches])
         teacher_RV = torch.cat([read_logits(teacher, batch) for batch in batches])
-        engine.update(published_tensors(teacher))
+        players.update(published_tensors(teacher))
         played = [
             Played.of([one for group in found for one in group])
-            for found in (groups, play(engine, practice, 0, domain)[domain])
+            for found in (groups, play(players, practice, 0, domain)[domain])
         ]
-        engine.update(published_tensors(model))
+        players.update(published_tensors(model))
         checks.append(check_domain(domain, student_RV, teacher_RV, *played, is_self=teachers.is_self(domain)))
     report = Preflight((), tuple(checks), read_fingerprint(student))
     print(report.as_text(), file=sys.stderr)
@@ -245,13 +259,12 @@ def preflight(
 
 
 def _check_server(
-    domain: str, server: ServerTeacher, groups: Sequence[Sequence[Rollout]], engine: Engine
+    domain: str, server: ServerTeacher, groups: Sequence[Sequence[Rollout]], tokenizer: Tokenizer
 ) -> DomainCheck:
     """As far as a server tells: whether its tokens are the student's, and an estimate of the KL."""
     rollouts = [rollout for group in groups for rollout in group]
     longest = max(rollouts, key=lambda rollout: len(rollout.ids)).ids
-    assert engine.tokenizer is not None
-    conflicts = find_other_texts(server.url, engine.tokenizer, longest, server.vocabulary(longest))
+    conflicts = find_other_texts(server.url, tokenizer, longest, server.vocabulary(longest))
     Preflight(tuple(conflicts)).raise_if_refused()
     teacher_R, batch = server.own_logprobs(rollouts), pack_rollouts(groups, PAD_ID)
     kl, played = (batch.sampled_R - teacher_R).mean().item(), Played.of(rollouts)
@@ -265,11 +278,11 @@ def _check_server(
     )
 
 
-def play(engine: Engine, practice: Practice, step: int, only: str | None = None) -> dict[str, list[list[Rollout]]]:
-    """Let an engine play a step's tasks, those of all domains at once.
+def play(players: Players, practice: Practice, step: int, only: str | None = None) -> dict[str, list[list[Rollout]]]:
+    """Play a step's tasks, those of all domains at once.
 
     Args:
-        engine: with a chat format.
+        players: with the weights that are to play.
         practice: the tasks.
         step: which.
         only: the one domain that is wanted; None plays all.
@@ -278,7 +291,7 @@ def play(engine: Engine, practice: Practice, step: int, only: str | None = None)
     """
     drawn = {domain: tasks for domain, tasks in practice.draw(step).items() if only in (None, domain)}
     params = replace(practice.params, seed=step, routes=practice.replays)
-    groups = iter(roll_out(engine, [pair for tasks in drawn.values() for pair in tasks], practice.samples, params))
+    groups = iter(play_all(players, [pair for tasks in drawn.values() for pair in tasks], practice.samples, params))
     return {domain: [next(groups) for _ in tasks] for domain, tasks in drawn.items()}
 
 

@@ -8,7 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["process_group", "rank_and_world", "sum_over_processes", "training_device"]
+__all__ = ["CPU", "process_group", "rank_and_world", "sum_over_processes", "training_device"]
+
+CPU = torch.device("cpu")
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def rank_and_world() -> tuple[int, int]:
 def training_device() -> torch.device:
     """The GPU of this process if there is one, else the CPU."""
     if not torch.cuda.is_available():
-        return torch.device("cpu")
+        return CPU
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 

@@ -7,7 +7,6 @@ metrics.jsonl: which tasks are solved, how likely a group has a signal, how good
 
 import copy
 import random
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,23 +14,24 @@ from typing import Any
 
 import torch
 
-from openmimo.checkpoint import save_checkpoint
-from openmimo.engine import Engine, SamplingParams
+from openmimo.engine import SamplingParams
 from openmimo.environments import Environment
 from openmimo.errors import ConfigError
-from openmimo.loading import Weights, load
+from openmimo.loading import Weights
 from openmimo.model.model import MiMo, published_tensors
 from openmimo.train.best import BestWeights
 from openmimo.train.collect import Collected, Draw, Group, collect
 from openmimo.train.credit import Grading, clipped_weights, group_advantages, group_scales, truncated_weights
+from openmimo.train.engine_plan import EnginePlan
 from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.policy import Part, PolicyStep, TokenWeights, pack_rollouts, policy_losses, split_groups
 from openmimo.train.processes import rank_and_world, training_device
-from openmimo.train.rollout import Rollout, RolloutPool, roll_out
+from openmimo.train.rollout import Rollout
 from openmimo.train.trainer import EndOfRun, TrainConfig, train
+from openmimo.train.workplace import Players, play_all, workplace
 
-__all__ = ["RLConfig", "make_step", "open_engine", "train_rl"]
+__all__ = ["RLConfig", "make_step", "train_rl"]
 
 EASY_TASKS = 4096
 """Solved tasks that are remembered, the latest ones."""
@@ -128,28 +128,11 @@ def train_rl(
         raise ConfigError("train rl needs at least one environment to draw tasks from")
     config = replace(config, data=f"{rl!r} on {', '.join(domains)}")
     start = copy.deepcopy(model).eval().requires_grad_(False).to(training_device())
-    with open_engine(model, files, rl.weights, rl.slots) as engine:
+    plan = EnginePlan(dict(model.config.published), files, rl.weights, rl.slots, rl.max_replies)
+    with workplace().open_players(plan, published_tensors(model)) as players:
         best = BestWeights(Path(config.folder), files)
-        learner = _Learner(model, start, engine, Path(config.folder), rl, domains, watched, best)
-        with learner.pool:
-            return train(model, config, learner.batch, files, learner.evaluate, evaluate_every, learner.losses)
-
-
-def open_engine(model: MiMo, files: Mapping[str, str], weights: Weights = "f32", slots: int = 64) -> Engine:
-    """An engine for a model that is in training; `Engine.update` gives it new weights.
-
-    Args:
-        model: its shape and first weights.
-        files: tokenizer and chat template, as for a snapshot.
-        weights: number format of the engine.
-        slots: rollouts that it runs at once.
-    Returns:
-        the engine, with as many threads as torch has.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "model"
-        save_checkpoint(checkpoint, dict(model.config.published), published_tensors(model), dict(files))
-        return load(checkpoint, weights, threads=torch.get_num_threads(), num_slots=slots)
+        learner = _Learner(model, start, players, Path(config.folder), rl, domains, watched, best)
+        return train(model, config, learner.batch, files, learner.evaluate, evaluate_every, learner.losses)
 
 
 def make_step(groups: Sequence[Sequence[Rollout]], pad_id: int, part_tokens: int) -> PolicyStep:
@@ -181,14 +164,14 @@ class _Learner:
         self,
         model: MiMo,
         start: MiMo,
-        engine: Engine,
+        players: Players,
         folder: Path,
         rl: RLConfig,
         domains: Mapping[str, Environment],
         watched: Sequence[Environment],
         best: BestWeights,
     ):
-        self.model, self.start, self.engine, self.folder, self.rl = model, start, engine, folder, rl
+        self.model, self.start, self.pool, self.folder, self.rl = model, start, players, folder, rl
         self.best = best
         self.domains = list(domains.values())
         self.watched = [environment for environment in watched if environment not in self.domains]
@@ -198,7 +181,7 @@ class _Learner:
         self.engine_is_current = False
         self.params = SamplingParams(max_new_tokens=rl.max_new_tokens)
         is_sparse = any(layer.is_sparse for layer in model.config.layers)
-        self.pool = RolloutPool(engine, replace(self.params, routes=rl.replays and is_sparse), rl.max_replies)
+        self.pool.params = replace(self.params, routes=rl.replays and is_sparse)
         self.carried: list[Group] = []
 
     def batch(self, step: int) -> PolicyStep:
@@ -250,7 +233,7 @@ class _Learner:
 
     def _hand_over(self) -> None:
         if not self.engine_is_current:
-            self.engine.update(published_tensors(self.model))
+            self.pool.update(published_tensors(self.model))
             self.engine_is_current = True
 
     def _roll_out(self, step: int, memory: "_Memory") -> None:
@@ -264,7 +247,7 @@ class _Learner:
         self.carried = self._give_up_old(collected.rest)
         busy_s += sum(attempt.busy_s for attempt in pool.attempts)
         pool.attempts = [attempt for group in self.carried for attempt in group.attempts]
-        self.figures |= _figures(collected, len(self.carried), busy_s / rl.slots)
+        self.figures |= _figures(collected, len(self.carried), busy_s / (rl.slots * pool.engines))
         self.figures |= memory.saw_groups(collected)
         groups = [group.rollouts for group in collected.groups]
         size = max(1, rl.groups // rl.updates)
@@ -301,7 +284,7 @@ class _Learner:
         for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):
             params = replace(self.params, temperature=temperature, seed=self.rl.seed)
             rewards: dict[str, float] = {}
-            for (rollout,) in roll_out(self.engine, tasks, 1, params, self.rl.max_replies):
+            for (rollout,) in play_all(self.pool, tasks, 1, params):
                 rewards[rollout.domain] = rewards.get(rollout.domain, 0.0) + rollout.reward
             scores[name] = {domain: 100 * total / count for domain, total in rewards.items()}
         return scores

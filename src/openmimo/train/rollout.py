@@ -7,7 +7,7 @@ writes after it is appended. So the log-probabilities are those of the very sequ
 import queue
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -21,7 +21,7 @@ from openmimo.engine.request import Completion, Handle, Stats
 from openmimo.environments import Environment, Task
 from openmimo.errors import RequestError, TrainingError
 
-__all__ = ["Attempt", "Rollout", "RolloutPool", "roll_out"]
+__all__ = ["Attempt", "EngineAttempt", "Rollout", "RolloutPool", "play_episode", "roll_out", "seeded"]
 
 MAX_REPLIES = 4
 CONCURRENCY = 256
@@ -93,19 +93,15 @@ def roll_out(
 
 
 class Attempt:
-    """One episode on its way; `RolloutPool.start` makes it.
+    """One episode on its way; the `start` of a pool makes it.
 
     Attributes:
         busy_s: how long the engine has worked on its replies.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self):
         self.future: Future[Rollout | None] | None = None
         self.busy_s = 0.0
-        self._engine = engine
-        self._handle: Handle | None = None
-        self._is_cancelled = False
-        self._lock = threading.Lock()
 
     @property
     def is_done(self) -> bool:
@@ -121,12 +117,31 @@ class Attempt:
 
     def cancel(self) -> None:
         """Give it up: nobody wants the result any more."""
+        if self.future is not None:
+            self.future.cancel()
+
+
+class EngineAttempt(Attempt):
+    """An attempt whose replies an engine of this process writes.
+
+    Args:
+        engine: with a chat format.
+    """
+
+    def __init__(self, engine: Engine):
+        super().__init__()
+        self._engine = engine
+        self._handle: Handle | None = None
+        self._is_cancelled = False
+        self._lock = threading.Lock()
+
+    def cancel(self) -> None:
+        """Give it up as `Attempt.cancel` does; the engine ends its reply at the next step."""
         with self._lock:
             self._is_cancelled = True
             if self._handle is not None:
                 self._engine.cancel(self._handle)
-        if self.future is not None:
-            self.future.cancel()
+        super().cancel()
 
     def reply(self, ids: list[int], params: SamplingParams) -> Completion | None:
         """Let the engine write one reply; it goes on from its caches of the reply before, if they are still there.
@@ -159,6 +174,7 @@ class RolloutPool:
     Attributes:
         params: may be replaced; they hold for attempts that are started from then on.
         attempts: all that were started; those that are of no more interest may be removed.
+        engines: how many play side by side.
     Raises:
         RequestError: the engine's checkpoint has no chat format.
     """
@@ -177,6 +193,16 @@ class RolloutPool:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openmimo-rollout")
         self._finished: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self.attempts: list[Attempt] = []
+        self.engines = 1
+
+    def update(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Play with other weights from here on, as `Engine.update`."""
+        self._engine.update(tensors)
+
+    def engine_here(self, tensors: Mapping[str, np.ndarray]) -> Engine:
+        """The engine, with other weights from here on."""
+        self._engine.update(tensors)
+        return self._engine
 
     def start(self, environment: Environment, task: Task, sample: int) -> Attempt:
         """Begin an attempt.
@@ -188,11 +214,9 @@ class RolloutPool:
         Returns:
             the attempt, running.
         """
-        seed = zlib.crc32(f"{self.params.seed}-{task.id}-{sample}".encode())
-        params = replace(self.params, seed=seed, logprobs=max(1, self.params.logprobs))
-        attempt = Attempt(self._engine)
-        play = _Play(environment, task, self._chat, params, self._max_replies)
-        attempt.future = self._pool.submit(play.run, attempt)
+        params, attempt = seeded(self.params, task, sample), EngineAttempt(self._engine)
+        play = (attempt, environment, task, self._chat, params, self._max_replies)
+        attempt.future = self._pool.submit(play_episode, *play)
         attempt.future.add_done_callback(lambda _: self._finished.put(attempt))
         self.attempts.append(attempt)
         return attempt
@@ -215,6 +239,45 @@ class RolloutPool:
         self.close()
 
 
+def seeded(params: SamplingParams, task: Task, sample: int) -> SamplingParams:
+    """How to sample one attempt: the same wherever, whenever and beside whatever it is played.
+
+    Args:
+        params: of all attempts.
+        task: the problem.
+        sample: number of the attempt at it.
+    Returns:
+        the same with a seed of its own, and log-probabilities.
+    """
+    seed = zlib.crc32(f"{params.seed}-{task.id}-{sample}".encode())
+    return replace(params, seed=seed, logprobs=max(1, params.logprobs))
+
+
+def play_episode(
+    attempt: EngineAttempt,
+    environment: Environment,
+    task: Task,
+    chat: ChatFormat,
+    params: SamplingParams,
+    max_replies: int = MAX_REPLIES,
+) -> Rollout | None:
+    """Play one episode to its end.
+
+    Args:
+        attempt: has the engine, and can be cancelled from another thread.
+        environment: that the task belongs to.
+        task: the problem.
+        chat: the checkpoint's format.
+        params: how to sample, see `seeded`.
+        max_replies: most replies.
+    Returns:
+        the episode, or None if nobody wants the result any more.
+    Raises:
+        OpenMiMoError: the engine or the environment failed.
+    """
+    return _Play(environment, task, chat, params, max_replies).run(attempt)
+
+
 @dataclass
 class _Play:
     """The playing of one episode."""
@@ -230,7 +293,7 @@ class _Play:
     stats: list[Stats] = field(default_factory=list)
     routes: list[np.ndarray] = field(default_factory=list)
 
-    def run(self, attempt: Attempt) -> Rollout | None:
+    def run(self, attempt: EngineAttempt) -> Rollout | None:
         """Play to the end; None if nobody wants the result any more."""
         episode = self.environment.start(self.task)
         messages = list(episode.messages)

@@ -9,7 +9,7 @@ import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from openmimo.train.policy import PolicyBatch, own_logits
 from openmimo.train.processes import training_device
 from openmimo.train.rollout import Rollout
 
-__all__ = ["SELF", "ServerTeacher", "Teachers", "read_logits"]
+__all__ = ["SELF", "Opinion", "ServerTeacher", "Teachers", "read_logits"]
+
+Opinion = tuple[Tensor, Tensor | None]
+"""A teacher's log-probability of every token that the student wrote [R], and its logits [R, V] if asked for."""
 
 SELF = "self"
 """In place of a teacher: the student as it was before distillation, for a domain that has no better one."""
@@ -104,6 +107,26 @@ class Teachers:
             ConfigError: no checkpoint teaches that domain.
         """
         return read_logits(self.model(domain), batch)
+
+    def score(self, asked: Sequence[tuple[str, PolicyBatch]], is_full: bool) -> Iterator[Opinion]:
+        """Ask the checkpoints that teach, one batch after another.
+
+        Args:
+            asked: batches, each with its domain.
+            is_full: logits are wanted, too.
+        Returns:
+            what they think, in the order of the batches.
+        Raises:
+            ConfigError: no checkpoint teaches a domain.
+        """
+        for domain, batch in asked:
+            teacher_RV = self.logits(domain, batch)
+            teacher_R = teacher_RV.log_softmax(-1).gather(1, batch.ids_R[:, None]).squeeze(1)
+            yield teacher_R, teacher_RV if is_full else None
+
+    def forget(self) -> None:
+        """Give back the memory of all models; one that is asked for is read again."""
+        self._models.clear()
 
 
 @torch.no_grad()

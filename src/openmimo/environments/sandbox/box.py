@@ -109,6 +109,10 @@ class Sandbox:
                 self._start()
             return self._ask(source, function, arguments)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it is a sandbox with the same settings and a jail of its own."""
+        return Sandbox, (self._wanted[0] if len(self._wanted) == 1 else None, self._cpu_s, self._wall_s)
+
     def close(self) -> None:
         """End the jail. The next program starts a new one."""
         with self._lock:
