@@ -1,16 +1,19 @@
-"""RL teachers of the default model, one for each environment, and the student of them all that the package carries.
+"""RL teachers of the default model, and a student of them all.
 
-Shows: reinforcement learning on a model that knows the skills, from the verifiers' rewards alone; then distillation of
-the teachers into one model, on what it writes itself. Rollouts run with the 8-bit weights that are shipped.
-Hardware: 1 CPU core, no GPU. Time: about 75 minutes for the teachers, 15 for the student.
-Expect: the table in src/openmimo/weights/default/MODEL_CARD.md.
+Shows: reinforcement learning on a model that has learnt its skills under supervision, from the verifiers' rewards
+alone; then distillation of the teachers into one model, on what it writes itself. Rollouts run with the 8-bit weights
+that are shipped.
+Hardware: 1 CPU core, no GPU. Time: about half a minute for a step of RL.
+Expect: little from 40 steps. On held-out tasks (n = 100) energy went from 40% to 52% sampled while the greedy reply
+stayed within the noise (57% and 54%), programs from 39% to 44% in 20 steps. The model that ships is therefore the one
+of `nano.py`; thousands of steps are what the reports of large models tell of, and what this recipe is for.
 
     openmimo train rl recipes/nano_mopd.py --out runs/nano      # goes on from `train sft recipes/nano.py`
     openmimo train mopd recipes/nano_mopd.py --out runs/nano
     python recipes/nano_mopd.py runs/nano                       # score everybody, ship the student with its card
 
-Homes, cars and notes have no teacher, and the student teaches itself what it knew: 28 steps of RL on homes moved
-nothing, since what is missing there is looking things up, which samples seldom get right.
+Homes, cars, sums and notes have no teacher, and the student teaches itself what it knew: 28 steps of RL on homes moved
+nothing.
 """
 
 import argparse
