@@ -230,7 +230,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of recipes/mopd_toy.py with sft/ and rl/DRILL/")
-    parser.add_argument("--steps", type=int, default=mopd_toy.MOPD_STEPS, help="more than 4 (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=mopd_toy.MOPD_STEPS, help="at least 4 (default %(default)s)")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has trl (default: this)")
     args = parser.parse_args()
     torch.set_num_threads(1)
