@@ -16,19 +16,20 @@ from openmimo.cluster.actors import here
 from openmimo.cluster.cluster import RayCluster, Sizes
 from openmimo.cluster.players import RayPlayers
 from openmimo.cluster.toolbox import JudgedElsewhere, Toolbox
+from openmimo.engine.engine import Engine
 from openmimo.engine.params import SamplingParams
 from openmimo.environments.programs import ProgramsEnvironment
 from openmimo.environments.programs.environment import WritingTask
 from openmimo.errors import ConfigError, TrainingError
 from openmimo.messages import Message
 from openmimo.model.model import published_tensors
+from openmimo.train.command import TrainRequest, run_command
 from openmimo.train.engine_plan import EnginePlan
 from openmimo.train.log import read_metrics
 from openmimo.train.loss import LossWeights
 from openmimo.train.mopd import Practice, distil
 from openmimo.train.optim import OptimConfig
-from openmimo.train.rl import RLConfig, train_rl
-from openmimo.train.rollout import Rollout
+from openmimo.train.rollout import Rollout, roll_out
 from openmimo.train.teachers import SELF, Teachers
 from openmimo.train.trainer import TrainConfig
 from openmimo.train.workplace import ThisProcess, play_all, work_at
@@ -44,7 +45,9 @@ OPTIM = OptimConfig(lr=3e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
     torch.set_num_threads(1)
-    with RayCluster("local", Sizes(players=2, tools=1, tool_timeout_s=TIMEOUT_S)) as cluster:
+    sizes = Sizes(players=2, tools=1, tool_timeout_s=TIMEOUT_S)
+    with pytest.MonkeyPatch.context() as patch, RayCluster("local", sizes) as cluster:
+        patch.setenv("RAY_agent_register_timeout_ms", "100000")  # a busy machine is no broken one
         cluster.join()
         yield cluster
 
@@ -100,18 +103,44 @@ def test_rollouts_are_those_of_one_process_though_a_player_is_killed(cluster, mo
     assert deaths == 1
 
 
-def test_an_rl_run_is_that_of_one_process_though_a_player_is_killed(cluster, tmp_path, monkeypatch):
+def what_became(folder: Path, *names: str) -> tuple[bytes, list]:
+    """The last weights and some curves of a run."""
+    records = read_metrics(folder.parent / "metrics.jsonl")
+    return (folder / "model.safetensors").read_bytes(), [[record.get(name) for name in names] for record in records]
+
+
+RECIPE = """
+import drills
+from openmimo.train.optim import OptimConfig
+from openmimo.train.rl import RLConfig, train_rl
+from tests.torch.cluster_worlds import Odd
+from tests.torch.drill_model import tiny_model
+
+class Even(Odd):
+    name = "even"
+    def score(self, task, content):
+        return 1.0 - super().score(task, content)
+
+def rl(run):
+    optim = OptimConfig(lr=3e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
+    config = run.config(3, bf16=False, balance_speed=1e-3, optim=optim)
     settings = RLConfig(groups=3, samples=4, max_new_tokens=3, eval_tasks=4, slots=8, max_kl=9.0, max_fall=1.0)
+    return train_rl(tiny_model(), config, settings, {"even": Even()}, drills.text_files())
+"""
+
+
+def test_an_rl_run_is_that_of_one_process_though_a_player_is_killed(cluster, tmp_path, monkeypatch):
+    """The environment stands in the recipe itself, which no actor imports."""
+    recipe, results = tmp_path / "even.py", []
+    recipe.write_text(RECIPE)
     kill_in_the_middle(monkeypatch, 20)
-    results = []
     for name, place in (("here", nullcontext()), ("there", work_at(cluster))):
-        config = TrainConfig(str(tmp_path / name), 3, bf16=False, balance_speed=1e-3, optim=OPTIM)
         with place:
-            folder = train_rl(tiny_model(), config, settings, {"odd": WORLD}, drills.text_files())
-        records = [record for record in read_metrics(folder.parent / "metrics.jsonl") if "loss" in record]
-        curves = [[record.get(key) for key in ("loss", "reward", "solved", "valid", "kl")] for record in records]
-        results.append(((folder / "model.safetensors").read_bytes(), curves))
+            summary = run_command(TrainRequest("rl", recipe, out=tmp_path / name))
+        assert summary is not None
+        results.append(what_became(Path(summary["checkpoint"]), "loss", "reward", "solved", "valid", "kl"))
     assert results[0] == results[1]
+    assert any(record[1] for record in results[0][1])
 
 
 def test_distillation_is_that_of_one_process_though_a_teacher_is_killed(cluster, tmp_path):
@@ -121,20 +150,23 @@ def test_distillation_is_that_of_one_process_though_a_teacher_is_killed(cluster,
     def draw(step: int):
         if cluster.scorers is not None and step == 1 and not killed:
             killed.append(cluster.scorers)
-            ray.kill(cluster.scorers.actors[teacher][0])
+            ray.kill(cluster.scorers.workers[teacher][0].actor)
         return {
             name: [(WORLD, task) for task in WORLD.tasks("train", seed, 4)] for seed, name in enumerate(names, step)
         }
 
     names = ("taught", "own")
+
+    def score(engine: Engine, _: int) -> dict[str, list[int]]:
+        return {"ids": roll_out(engine, problems(1), 1, PARAMS)[0][0].ids}
+
     practice = Practice(draw, params=SamplingParams(max_new_tokens=4), slots=8, part_tokens=64)
     results = []
     for name, place in (("here", nullcontext()), ("there", work_at(cluster))):
         config = TrainConfig(str(tmp_path / name), 2, optim=OPTIM, weights=LossWeights(mtp=0.3), bf16=False)
         with place:
-            folder = distil(student, Teachers({"taught": teacher, "own": SELF}, student), practice, config)
-        records = [record for record in read_metrics(folder.parent / "metrics.jsonl") if "loss" in record]
-        results.append(((folder / "model.safetensors").read_bytes(), [record["kl by domain"] for record in records]))
+            folder = distil(student, Teachers({"taught": teacher, "own": SELF}, student), practice, config, score, 1)
+        results.append(what_became(folder, "loss", "kl by domain", "reward", "ids"))
     assert results[0] == results[1]
     assert killed[0].deaths == 1
 

@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from openmimo.errors import OpenMiMoError, TrainingError
 
-__all__ = ["Spot", "here", "import_from", "is_lost", "reason", "start_actor"]
+__all__ = ["Spot", "Warm", "here", "import_from", "is_lost", "reason", "start_actor", "warm_up"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,25 @@ def start_actor(kind: type, *args: Any, spot: Spot | None = None, **options: Any
     strategy = NodeAffinitySchedulingStrategy(spot.node, soft=True) if spot else "SPREAD"
     remote: Any = ray.remote(num_cpus=0, scheduling_strategy=strategy, **options)
     return remote(kind).remote(sys.path, *args)
+
+
+@dataclass(frozen=True, eq=False)
+class Warm:
+    """A worker, and what is done when it is warm.
+
+    Attributes:
+        actor: its handle.
+        ready: a reference to nothing, there once its constructor has ended.
+    """
+
+    actor: Any
+    ready: Any
+
+
+def warm_up(kind: type, *args: Any, **options: Any) -> Warm:
+    """Start a worker that has a method `ready`, as `start_actor` does."""
+    actor = start_actor(kind, *args, **options)
+    return Warm(actor, actor.ready.remote())
 
 
 def import_from(folders: Sequence[str]) -> None:

@@ -30,17 +30,18 @@ class Sizes:
         tools: warm workers for each environment, which is also how many of its episodes are judged at once.
         tool_timeout_s: seconds for one judgement, after which its worker is replaced.
         teachers: workers for each checkpoint that teaches.
+        teacher_timeout_s: seconds for one batch, after which its worker is replaced.
     """
 
     players: int = 0
     tools: int = 4
     tool_timeout_s: float = 60.0
     teachers: int = 1
+    teacher_timeout_s: float = 600.0
 
 
 class RayCluster:
     """Where players, teachers and tools work; the learner stays in this process. It joins when first asked to.
-
     Args:
         address: "auto" for the cluster that this machine belongs to, "local" for one of its own, or HOST:PORT.
         sizes: how much of it to use.
@@ -76,7 +77,7 @@ class RayCluster:
         """Open an engine on every node, as `Workplace.open_players`.
 
         Raises:
-            ConfigError: there is no such cluster, or this is one of several learners.
+            ConfigError: as `join`.
         """
         toolbox = self.join()
         with RayPlayers(plan, tensors, self._spots(self._sizes.players), toolbox) as players:
@@ -88,7 +89,7 @@ class RayCluster:
     def open_scorers(self, teachers: Teachers) -> Iterator[RayScorers]:
         """Open workers for every checkpoint, as `Workplace.open_scorers`."""
         self.join()
-        with RayScorers(teachers, self._sizes.teachers) as scorers:
+        with RayScorers(teachers, self._sizes.teachers, self._sizes.teacher_timeout_s) as scorers:
             self.scorers = scorers
             yield scorers
         self.scorers = None
@@ -113,9 +114,10 @@ class RayCluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here tells nobody
         try:
             ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # a plain one, if a local cluster is slow to start
             raise ConfigError(
-                f"there is no Ray cluster at {self._address!r}: {error}. Start one (ray start --head), or give 'local'"
+                f"no Ray cluster can be used at {self._address!r}: {error}. Start one (ray start --head) and give its "
+                "address, or 'auto'; 'local' starts one here"
             ) from error
         self._is_ours = True
 

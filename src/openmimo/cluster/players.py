@@ -1,6 +1,7 @@
 """Rollouts by many engines, each in an actor; whoever dies, its episodes are played again elsewhere, seeds and all."""
 
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -36,17 +37,18 @@ class RayAttempt(Attempt):
         errand: what the actor has to know.
         cancel: called once if nobody wants the result any more.
     Attributes:
-        future: is done once, however often the attempt had to be started again.
+        promise: the future, done once, however often the attempt had to be started again.
     """
 
     def __init__(self, number: int, errand: tuple[Any, ...], cancel: Callable[["RayAttempt"], None]):
         super().__init__()
-        self.future: Future[Rollout | None] = Future()
+        self.promise: Future[Rollout | None] = Future()
+        self.future = self.promise
         self.number, self.errand, self._cancel = number, errand, cancel
 
     def cancel(self) -> None:
         """As `Attempt.cancel`."""
-        if self.future.cancel():
+        if self.promise.cancel():
             self._cancel(self)
 
 
@@ -65,7 +67,7 @@ class Player:
         assert self._engine.chat is not None
         if place.number not in self._environments:
             self._environments[place.number] = ray.get(place.boxed[0])
-        judge = JudgedElsewhere(self._environments[place.number], place)
+        judge: Any = JudgedElsewhere(self._environments[place.number], place)
         attempt = self._attempts[number] = EngineAttempt(self._engine)
         try:
             rollout = play_episode(attempt, judge, task, self._engine.chat, params, self._max_replies)
@@ -140,7 +142,7 @@ class RayPlayers:
         self._num_started += 1
         errand = (self._toolbox.place_of(environment), task, seeded(self.params, task, sample))
         attempt = RayAttempt(self._num_started, errand, lambda attempt: self._inbox.put(partial(self._stop, attempt)))
-        attempt.future.add_done_callback(lambda _: self._finished.put(attempt))
+        attempt.promise.add_done_callback(lambda _: self._finished.put(attempt))
         self.attempts.append(attempt)
         self._inbox.put(partial(self._enqueue, attempt))
         return attempt
@@ -232,8 +234,8 @@ class RayPlayers:
         else:
             rollout, attempt.busy_s = played.result()
             self._deaths_in_a_row = 0
-            if attempt.future.set_running_or_notify_cancel():  # somebody still wants it
-                attempt.future.set_result(rollout)
+            if attempt.promise.set_running_or_notify_cancel():  # somebody still wants it
+                attempt.promise.set_result(rollout)
         self._dispatch()
 
     def _replace(self, worker: _Worker, error: BaseException | None) -> None:
@@ -242,6 +244,7 @@ class RayPlayers:
             return
         self.deaths += 1
         self._deaths_in_a_row += 1
+        print(f"a player died: its {len(worker.playing)} episodes are played again elsewhere", file=sys.stderr)
         ray.kill(worker.actor)
         self._workers.remove(worker)
         self._workers.append(self._hire(worker.spot))
@@ -286,5 +289,5 @@ class RayPlayers:
 
 
 def _fail(attempt: RayAttempt, failure: OpenMiMoError) -> None:
-    if not attempt.is_done and attempt.future.set_running_or_notify_cancel():
-        attempt.future.set_exception(failure)
+    if not attempt.is_done and attempt.promise.set_running_or_notify_cancel():
+        attempt.promise.set_exception(failure)

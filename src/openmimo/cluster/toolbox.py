@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from openmimo.chat import Message
-from openmimo.cluster.actors import here, import_from, is_lost, reason, start_actor
+from openmimo.cluster.actors import Warm, here, import_from, is_lost, reason, start_actor, warm_up
 from openmimo.environments import Environment, Episode, Task
 from openmimo.errors import ConfigError, TrainingError
 
@@ -56,22 +56,14 @@ class ToolWorker:
         return Verdict(tuple(results), episode.reward(), tuple(getattr(episode, "passed", ())))
 
 
-@dataclass(frozen=True)
-class _Warm:
-    """A worker, and what is done when it is warm."""
-
-    actor: Any
-    ready: Any
-
-
 class ToolDesk:
     """The actor that all players ask: gives each question to a worker that has nothing to do."""
 
     def __init__(self, folders: Sequence[str], count: int, timeout_s: float):
         import_from(folders)
-        self._folders, self._count, self._timeout_s = folders, count, timeout_s
+        self._count, self._timeout_s = count, timeout_s
         self._boxed: dict[int, Sequence[Any]] = {}
-        self._idle: dict[int, asyncio.Queue[_Warm]] = {}
+        self._idle: dict[int, asyncio.Queue[Warm]] = {}
         self._restarts = 0
 
     async def add(self, number: int, boxed: Sequence[Any]) -> None:
@@ -107,11 +99,10 @@ class ToolDesk:
         """How many workers were replaced."""
         return self._restarts
 
-    def _hire(self, number: int) -> _Warm:
-        actor = start_actor(ToolWorker, self._boxed[number])
-        return _Warm(actor, actor.ready.remote())
+    def _hire(self, number: int) -> Warm:
+        return warm_up(ToolWorker, self._boxed[number])
 
-    def _replace(self, number: int, worker: _Warm) -> _Warm:
+    def _replace(self, number: int, worker: Warm) -> Warm:
         self._restarts += 1
         ray.kill(worker.actor)
         return self._hire(number)
