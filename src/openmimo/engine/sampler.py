@@ -186,9 +186,12 @@ def token_logprob(logits_V: np.ndarray, token_id: int, num_top: int) -> TokenLog
         num_top: how many of the most likely tokens to report.
     Returns: the report.
     """
-    top = logits_V.max()
+    best = int(logits_V.argmax())
+    top = logits_V[best]
     log_total = float(top) + math.log(np.exp(logits_V - top).sum(dtype=np.float64))
-    ids = _top_k(logits_V, min(num_top, logits_V.size)) if num_top else np.zeros(0, np.int64)
-    ids = ids[np.lexsort((ids, -logits_V[ids]))].tolist()
+    ids = [best][:num_top]  # most often one or none is asked for, and sorting costs more than all the rest
+    if num_top > 1:
+        leaders = _top_k(logits_V, min(num_top, logits_V.size))
+        ids = leaders[np.lexsort((leaders, -logits_V[leaders]))].tolist()
     logprob = float(logits_V[token_id]) - log_total if token_id < logits_V.size else -math.inf
     return TokenLogprob(token_id, logprob, tuple((i, float(logits_V[i]) - log_total) for i in ids))

@@ -30,8 +30,8 @@ __all__ = [
     "split_groups",
 ]
 
-MULTIPLE = 16
-"""Stems and slots are padded to a multiple of this: on a CPU every new shape costs seconds."""
+MULTIPLE = 4
+"""Stems and slots are padded to a multiple of this, so that shapes come again: on a CPU a new one costs."""
 
 TokenWeights = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Maps log-probabilities, the sampler's, and advantages, each [R], to the weight of each token, without gradient."""
