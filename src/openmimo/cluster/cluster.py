@@ -20,6 +20,9 @@ from openmimo.train.teachers import Teachers
 
 __all__ = ["RayCluster", "Sizes"]
 
+LOCAL_STARTS = 3
+"""Tries at a cluster of our own: Ray gives up after 30 seconds, and a busy machine takes longer at first."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -42,6 +45,7 @@ class Sizes:
 
 class RayCluster:
     """Where players, teachers and tools work; the learner stays in this process. It joins when first asked to.
+
     Args:
         address: "auto" for the cluster that this machine belongs to, "local" for one of its own, or HOST:PORT.
         sizes: how much of it to use.
@@ -112,13 +116,17 @@ class RayCluster:
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here tells nobody
-        try:
-            ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # a plain one, if a local cluster is slow to start
-            raise ConfigError(
-                f"no Ray cluster can be used at {self._address!r}: {error}. Start one (ray start --head) and give its "
-                "address, or 'auto'; 'local' starts one here"
-            ) from error
+        for attempts_left in range(LOCAL_STARTS if self._address == "local" else 1, 0, -1):
+            try:
+                ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                break
+            except Exception as error:  # a plain one, if a local cluster is slow to start
+                ray.shutdown()
+                if attempts_left == 1:
+                    raise ConfigError(
+                        f"no Ray cluster can be used at {self._address!r}: {error}. Start one (ray start --head) and "
+                        "give its address, or 'auto'; 'local' starts one here"
+                    ) from error
         self._is_ours = True
 
     def _spots(self, count: int) -> list[Spot]:
