@@ -19,6 +19,9 @@ __all__ = ["main"]
 EXIT_CODES = {CheckpointError: 3, ConfigError: 2, RequestError: 2, DataError: 2, CapacityError: 4}
 """Exit code of each kind of error, the first that fits; any other openmimo error ends in 1."""
 
+WORLDS = ("home", "car", "energy")
+"""Names of LIVE_WORLDS, which a parser is made without."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -78,7 +81,7 @@ def _add_chat(commands: Any) -> None:
     parser = commands.add_parser("chat", help="talk in the terminal; the model acts in a simulated world")
     _engine_options(parser)
     _sampling_options(parser)
-    parser.add_argument("--world", choices=("home", "car", "energy"), default="home", help="default %(default)s")
+    parser.add_argument("--world", choices=WORLDS, default="home", help="default %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON line for each line of standard input")
     parser.set_defaults(run=_chat)
 
@@ -143,7 +146,7 @@ def _add_world(commands: Any) -> None:
     day.add_argument("--json", action="store_true", help="print JSON")
     day.set_defaults(run=_world_day)
     live = actions.add_parser("live", help="act in a live world by hand: type calls, let time pass, see what changes")
-    live.add_argument("world", nargs="?", choices=("home", "car", "energy"), default="home", help="default %(default)s")
+    live.add_argument("world", nargs="?", choices=WORLDS, default="home", help="default %(default)s")
     live.set_defaults(run=_world_live)
     play = actions.add_parser("play", help="play an episode by hand: see the prompt, type calls or an answer")
     play.add_argument("environment", nargs="?", default="home", help="which environment (default %(default)s)")

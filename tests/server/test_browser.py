@@ -218,4 +218,15 @@ def test_energy_shows_what_is_planned(page: Page, url: str) -> None:
     expect(device(page, "dishwasher").locator(".span")).to_have_count(1)
     device(page, "dishwasher").click()
     expect(device(page, "dishwasher")).to_have_attribute("data-state", "not planned")
+    page.get_by_label("What to run").select_option("sauna")
+    page.get_by_label("Hour", exact=True).select_option("9")
+    page.get_by_role("button", name="Plan", exact=True).click()
+    expect(device(page, "sauna")).to_have_attribute("data-state", "planned 09:00")
+    page.get_by_label("What to run").select_option("car")
+    for hour in ("9", "11"):
+        page.get_by_label("Hour", exact=True).select_option(hour)
+        page.get_by_role("button", name="Plan", exact=True).click()
+    expect(device(page, "car")).to_have_attribute("data-state", "40%, planned 09:00, 11:00")
+    device(page, "car").locator(".lane").click()
+    expect(device(page, "car")).to_have_attribute("data-state", "40%")
     assert problems == []

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from openmimo.cli import WORLDS
 from openmimo.environments import LIVE_WORLDS
 from openmimo.environments.car import LiveCar, demo_cockpit
 from openmimo.environments.car.cockpit import Cockpit
@@ -14,6 +15,10 @@ from openmimo.environments.home import LiveHome, demo_home
 from openmimo.environments.live import LiveWorld
 
 every_world = pytest.mark.parametrize("make", LIVE_WORLDS.values(), ids=LIVE_WORLDS)
+
+
+def test_the_program_knows_every_world():
+    assert tuple(LIVE_WORLDS) == WORLDS
 
 
 @every_world

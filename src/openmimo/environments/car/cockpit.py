@@ -9,17 +9,12 @@ from typing import Any
 
 from openmimo.environments.car.car import Car
 from openmimo.environments.car.physics import cabin_step_c, climate_w, open_window_w_k
+from openmimo.environments.home.people import clock_text
 
-__all__ = ["Cockpit", "Phone", "clock_text"]
+__all__ = ["Cockpit", "Phone"]
 
 STOP_SUFFIX = " charger"
 COMFORT_K = 1.0
-
-
-def clock_text(clock_s: float) -> str:
-    """Time of day as HH:MM."""
-    minutes = round(clock_s / 60) % 1440
-    return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 @dataclass(slots=True)

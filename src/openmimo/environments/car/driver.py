@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from openmimo.environments.car.cockpit import STOP_SUFFIX, Cockpit, clock_text
+from openmimo.environments.car.cockpit import STOP_SUFFIX, Cockpit
 from openmimo.environments.car.physics import kwh_per_km
 from openmimo.environments.car.tools import CAR_TOOLS, next_time_s
+from openmimo.environments.home.people import clock_text
 from openmimo.environments.toolbox import Given, Tool, ToolError
 
 __all__ = ["TOOLS_BY_HAND", "arrive", "drive", "trip_text"]

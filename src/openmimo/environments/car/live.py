@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from openmimo.environments.car.car import Car
-from openmimo.environments.car.cockpit import Cockpit, Phone, clock_text
+from openmimo.environments.car.cockpit import Cockpit, Phone
 from openmimo.environments.car.driver import TOOLS_BY_HAND, arrive, drive, trip_text
 from openmimo.environments.car.roads import Place, Roads
 from openmimo.environments.car.tools import CAR_TOOLS
 from openmimo.environments.days import Clouds
+from openmimo.environments.home.people import clock_text
 from openmimo.environments.home.thermal import Weather
 from openmimo.environments.live import LiveWorld, Turn
 from openmimo.environments.sky import Sky

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from openmimo.environments.car.cockpit import STOP_SUFFIX, Cockpit, clock_text
+from openmimo.environments.car.cockpit import STOP_SUFFIX, Cockpit
 from openmimo.environments.car.journeys import next_clock_s
+from openmimo.environments.home.people import clock_text
 from openmimo.environments.toolbox import Given, Tool, Toolbox, ToolError, boolean, shown, stepped, text
 
 __all__ = ["CAR_TOOLS", "LIMIT_MIN_PERCENT", "SEAT_LEVELS", "SET_POINT_MAX_C", "SET_POINT_MIN_C", "next_time_s"]

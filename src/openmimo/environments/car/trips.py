@@ -7,7 +7,7 @@ from collections.abc import Callable
 from openmimo.chat import ToolCall
 from openmimo.environments.acting import Draft
 from openmimo.environments.car.answers import too_far_answer
-from openmimo.environments.car.cockpit import Cockpit, clock_text
+from openmimo.environments.car.cockpit import Cockpit
 from openmimo.environments.car.generate import place_phrase
 from openmimo.environments.car.journeys import (
     JourneyGoal,
@@ -20,6 +20,7 @@ from openmimo.environments.car.journeys import (
 from openmimo.environments.car.kinds import Scene, say_percent, say_time
 from openmimo.environments.car.tools import CAR_TOOLS, LIMIT_MIN_PERCENT
 from openmimo.environments.home.answers import Answer
+from openmimo.environments.home.people import clock_text
 
 __all__ = ["JOURNEY_KINDS"]
 

@@ -1,6 +1,6 @@
 // The next hours: prices and sun as columns, below them what runs when.
 
-import { pressable, pulse, svg } from "./dom.js";
+import { html, pressable, pulse, svg } from "./dom.js";
 
 const [LEFT, WIDTH, TOP, HEIGHT, ROW] = [4.3, 10.2, 0.9, 4.2, 0.72];
 const LEAST_SCALE_CT = 40;
@@ -28,7 +28,8 @@ function thingsOf(state) {
     })),
     {
       name: "car", about: `${car.percent}%`, spans: car.hours.map((index) => hour(index, "use")),
-      state: car.charging ? `${car.percent}%, charging` : `${car.percent}%`,
+      state: car.charging ? `${car.percent}%, charging` : car.hours.length ? `${car.percent}%, planned ${listed(car.hours, hours)}` : `${car.percent}%`,
+      call: car.hours.length ? { name: "EnergyChargeCar", arguments: { hours: [] } } : null,
     },
     {
       name: "battery", about: `${battery.percent}%`, state: `${battery.percent}%, reserve ${battery.reserve_percent}%`,
@@ -118,9 +119,45 @@ class Row {
   }
 }
 
+/** What is to run at which hour, chosen by hand. */
+class EnergyControls {
+  constructor(parent, { appliances }, act) {
+    const names = ["car", ...appliances.map(({ name }) => name)];
+    this.name = html("select", { "aria-label": "What to run" }, ...names.map((name) => html("option", {}, name)));
+    this.hour = html("select", { "aria-label": "Hour" });
+    const plan = (event) => {
+      event.preventDefault();
+      act(this.call(this.name.value, Number(this.hour.value)));
+    };
+    parent.replaceChildren(
+      html(
+        "form", { onsubmit: plan },
+        "Run ", this.name, " at ", this.hour, html("button", { type: "submit" }, "Plan"),
+      ),
+    );
+  }
+
+  call(name, hour) {
+    if (name !== "car") return { name: "ScheduleAppliance", arguments: { name, start: hour } };
+    const { car, hours } = this.state;
+    return { name: "EnergyChargeCar", arguments: { hours: [...new Set([...car.hours.map((index) => hours[index].hour), hour])] } };
+  }
+
+  update(state) {
+    if (state.hours[0].hour !== this.state?.hours[0].hour) {
+      const chosen = this.hour.value;
+      this.hour.replaceChildren(
+        ...state.hours.map(({ hour, price_ct: price }) => html("option", { value: hour, selected: String(hour) === chosen }, `${clock(hour)}, ${price} ct`)),
+      );
+    }
+    this.state = state;
+  }
+}
+
 class EnergyView {
-  constructor(parent, state, act) {
+  constructor(parent, state, act, controls) {
     const things = thingsOf(state);
+    this.controls = new EnergyControls(controls, state, act);
     this.hours = new Hours(state.hours.length);
     this.rows = new Map(things.map((thing, index) => [thing.name, new Row(thing, index, this.hours.step, act)]));
     this.bottom = TOP + HEIGHT + 0.95 + things.length * ROW;
@@ -139,6 +176,7 @@ class EnergyView {
 
   update(state) {
     this.hours.update(state.hours);
+    this.controls.update(state);
     for (const thing of thingsOf(state)) this.rows.get(thing.name)?.update(thing, state.hours.length);
     const x = LEFT + ((state.clock_s % 3600) / 3600) * this.hours.step;
     this.now.setAttribute("d", `M${x} ${TOP}V${this.bottom - 0.12}`);
@@ -157,7 +195,7 @@ class EnergyView {
 export const energy = {
   heading: "Plan the day's energy.",
   placeholder: "the dishwasher must be done by 13:00",
-  view: (parent, _, state, act) => new EnergyView(parent, state, act),
+  view: (parent, _, state, act, controls) => new EnergyView(parent, state, act, controls),
   examples: ({ hours, appliances }) => {
     const late = clock(hours.at(-2).hour);
     const [first, second] = appliances;
