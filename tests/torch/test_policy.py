@@ -152,6 +152,21 @@ def test_experts_lie_where_their_tokens_do():
     assert pack_rollouts(some_groups(), pad_id=0).routes_BTLK is None
 
 
+def test_a_prompt_without_a_reply_does_not_take_the_experts_from_the_others():
+    """It found no room in the context, so the engine never ran it."""
+    wrote, empty = (
+        rollout([50, 51, 258], 1.0),
+        Rollout("", "", "2", [257, 33], [False] * 2, [0.0] * 2, None, 0.0, True, 2),
+    )
+    routed = replace(wrote, routes_TLK=np.ones((len(wrote.ids) - 1, 2, 2), np.uint8))
+    routes_BTLK = pack_rollouts([[empty, empty], [routed, routed]], pad_id=0).routes_BTLK
+    assert routes_BTLK is not None
+    assert (routes_BTLK[0] == -1).all()
+    assert (routes_BTLK[1, :, 0, 0] == 1).sum() == 4 + 2 * 3  # the stem once, then what each token was predicted by
+    with pytest.raises(AssertionError, match="for all rollouts or none"):
+        pack_rollouts([[wrote, routed]], pad_id=0)
+
+
 def test_groups_of_like_length_go_together():
     groups = [[rollout([50] * length, 0.0)] for length in (40, 3, 41, 4)]
     assert split_groups(groups, 100) == [[1, 3], [0], [2]]

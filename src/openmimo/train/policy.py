@@ -165,17 +165,24 @@ def pack_rollouts(groups: Sequence[Sequence[Rollout]], pad_id: int, multiple: in
 def _place_routes(groups: Sequence[Sequence[Rollout]], places_N: Tensor, packed: PackedBatch) -> Tensor | None:
     """The experts of every token, where the packing has laid it; -1 for padding and for tokens that were never run."""
     rollouts = [rollout for group in groups for rollout in group]
-    if any(rollout.routes_TLK is None for rollout in rollouts):
+    known = next((rollout.routes_TLK for rollout in rollouts if rollout.routes_TLK is not None), None)
+    if known is None:
         return None
-    routes = [torch.from_numpy(rollout.routes_TLK.astype(np.int64)) for rollout in rollouts]  # type: ignore[union-attr]
-    layers, chosen = routes[0].shape[1:]
-    nothing = routes[0].new_full((1, layers, chosen), -1)
+    assert all(one.routes_TLK is not None or not one.num_own for one in rollouts), "replay is for all rollouts or none"
+    layers, chosen = known.shape[1:]
+    nothing = torch.full((1, layers, chosen), -1)
+    routes = [
+        nothing.expand(len(rollout.ids) - 1, -1, -1)  # a prompt that found no room was never run
+        if rollout.routes_TLK is None
+        else torch.from_numpy(rollout.routes_TLK.astype(np.int64))
+        for rollout in rollouts
+    ]
     pieces = [
         piece
         for rollout, route in zip(rollouts, routes, strict=True)
         for piece in (route[rollout.prompt_length - 1 :], nothing)
     ]
-    routes_BTLK = routes[0].new_full((*packed.ids_BT.shape, layers, chosen), -1)
+    routes_BTLK = torch.full((*packed.ids_BT.shape, layers, chosen), -1)
     routes_BTLK.view(-1, layers, chosen)[places_N] = torch.cat(pieces)
     end, first = packed.layout.stem_length, 0
     for row, group in enumerate(groups):
