@@ -122,13 +122,14 @@ def published_config() -> dict[str, Any]:
 def sft(run: Run, seed: int = SEED) -> Path:
     """Demonstrations of all drills, half of them spoilt, until the base knows them all."""
     optim = OptimConfig(lr=3e-3, matrix_lr=0.01)
-    for steps in range(SFT_STEPS, MOST_STEPS + 1, MORE_STEPS):
+    steps = SFT_STEPS
+    while True:
         config = run.config(steps, save_every=100, bf16=False, optim=optim, weights=LossWeights(mtp=0.3))
         model = new_model(parse_config(published_config()), seed)
         folder = train(model, config, partial(demonstrations, seed), text_files())
-        if run.steps is not None or min(known(folder).values()) >= KNOWN:
-            break
-    return folder
+        steps += MORE_STEPS
+        if run.steps is not None or steps > MOST_STEPS or min(known(folder).values()) >= KNOWN:
+            return folder
 
 
 def rl(run: Run, seed: int = SEED) -> Path:

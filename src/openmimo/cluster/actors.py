@@ -43,7 +43,7 @@ def start_actor(kind: type, *args: Any, spot: Spot | None = None, **options: Any
     Returns:
         its handle.
     """
-    strategy = NodeAffinitySchedulingStrategy(spot.node, soft=True) if spot else "SPREAD"
+    strategy: Any = NodeAffinitySchedulingStrategy(spot.node, soft=True) if spot else "SPREAD"
     remote: Any = ray.remote(num_cpus=0, scheduling_strategy=strategy, **options)
     return remote(kind).remote(sys.path, *args)
 

@@ -1,5 +1,6 @@
 """A Ray cluster as the workplace of `train_rl` and `distil`."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ class RayCluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here tells nobody
         for attempts_left in range(LOCAL_STARTS if self._address == "local" else 1, 0, -1):
             try:
-                ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
                 break
             except Exception as error:  # a plain one, if a local cluster is slow to start
                 ray.shutdown()

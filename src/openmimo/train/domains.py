@@ -159,7 +159,8 @@ class DomainWatch:
 def _read_step(rows: Mapping[str, Mapping[str, float | None]], domain: str) -> DomainStep:
     """One domain's column of a logged table, in which numbers that are not finite are None."""
     values = {field: row[domain] for field, row in rows.items()}
-    return DomainStep(**{field: math.nan if value is None else value for field, value in values.items()})
+    numbers: dict[str, Any] = {field: math.nan if value is None else value for field, value in values.items()}
+    return DomainStep(**numbers)
 
 
 def _shares(row: Mapping[str, float]) -> dict[str, float]:
