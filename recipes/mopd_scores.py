@@ -61,7 +61,7 @@ def main(out: Path, seeds: Sequence[int]) -> str:
                 scores[name] = measure(checkpoint, "q4" if name.endswith(IN_Q4) else "f32")
                 path.write_text(json.dumps(scores, indent=1), encoding="utf-8")
         found[seed] = scores
-    reached = {seed: steps_to_teachers(out / str(seed), scores) for seed, scores in found.items()}
+    reached = {seed: steps_to_teachers(out / str(seed)) for seed in seeds}
     table = write_table(found, reached)
     (out / "scores.json").write_text(json.dumps({"seeds": found, "steps": reached}, indent=1), encoding="utf-8")
     (out / "scores.md").write_text(table, encoding="utf-8")
@@ -156,17 +156,24 @@ def measure(checkpoint: Path, weights: Weights) -> dict[str, Cell]:
     return cells
 
 
-def steps_to_teachers(out: Path, scores: Scores) -> dict[str, dict[str, int | None]]:
-    """For each student and drill, the first step at which it was within a point of the teacher, or None."""
+def steps_to_teachers(out: Path) -> dict[str, dict[str, int | None]]:
+    """For each student and drill, the first step at which it was within a point of the teacher on the few problems that
+    are scored on the way, or None."""
+    goals = {name: on_the_way(Run(out, "mopd").result_of("rl", name))[name] - NEAR for name in DRILLS}
     found: dict[str, dict[str, int | None]] = {}
     for part in mopd_toy.VARIANTS:
         records = [record for record in read_metrics(out / "mopd" / part / "metrics.jsonl") if "sampled" in record]
-        goals = {name: scores[f"teacher {name}"][name]["sampled"] - NEAR for name in DRILLS}
         found[f"MOPD {part}"] = {
             name: next((record["step"] + 1 for record in records if record["sampled"][name] >= goal), None)
             for name, goal in goals.items()
         }
     return found
+
+
+def on_the_way(checkpoint: Path) -> dict[str, float]:
+    """A checkpoint on the problems that students are scored on during training."""
+    with load(checkpoint, "f32", torch.get_num_threads(), num_slots=64) as engine:
+        return mopd_toy.progress(engine, 0)["sampled"]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -268,12 +275,9 @@ def _share(values: Sequence[float]) -> str:
 
 
 def _steps(found: Sequence[Mapping[str, int | None]]) -> str:
-    """Step at which the last drill's teacher was reached, seed by seed."""
-    lasts = []
-    for steps in found:
-        known = [step for step in steps.values() if step is not None]
-        lasts.append(str(max(known)) if len(known) == len(steps) else "never")
-    return ", ".join(lasts) or "-"
+    """Drill by drill, the step at which its teacher was reached with each seed."""
+    cells = [f"{drill} {', '.join(str(steps[drill] or 'never') for steps in found)}" for drill in DRILLS]
+    return "; ".join(cells) if found else "-"
 
 
 if __name__ == "__main__":
