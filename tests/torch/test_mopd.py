@@ -115,12 +115,13 @@ def test_a_rounded_student_is_distilled_from_its_own_floats(folders, tmp_path):
     """The engine also rounds activations, so sampler and trainer differ a little; nothing is masked for it."""
     practice = replace(PRACTICE, draw=lambda step: {"sum": draw(0)["sum"]}, weights="q4")
     teachers = Teachers({"sum": SELF}, folders["student"])
-    optim = OptimConfig(lr=2e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
-    config = TrainConfig(str(tmp_path / "run"), 10, optim=optim, weights=NO_MTP, balance_speed=0.0, bf16=False)
+    optim = OptimConfig(lr=5e-4, weight_decay=0.0, warmup=0.0, decay=0.0)
+    config = TrainConfig(str(tmp_path / "run"), 12, optim=optim, weights=NO_MTP, balance_speed=0.0, bf16=False)
     distil(folders["student"], teachers, practice, config)
     records = [record for record in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in record]
     assert 1e-6 < records[0]["sampler_gap"] < 0.1
-    assert records[-1]["kl"] < 0.9 * records[0]["kl"]
+    last = [record["kl"] for record in records[-4:]]  # every step has other rollouts, and KL goes up and down with them
+    assert sum(last) / len(last) < 0.8 * records[0]["kl"]
     assert records[0]["masked by domain"] == {"sum": 0.0}
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,6 +206,15 @@ def test_a_signal_finishes_the_step_saves_and_exits_cleanly(tmp_path, number):
     assert (stopped / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
 
 
+@pytest.fixture
+def _default_sigint() -> Iterator[None]:
+    """Python's own handler of SIGINT: shells start what runs in the background with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_default_sigint")
 def test_a_second_signal_ends_at_once_and_harms_nothing(tmp_path):
     def source(step: int) -> PackedBatch:
         if step == 5:
