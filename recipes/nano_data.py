@@ -15,7 +15,9 @@ import torch
 from openmimo.chat import ChatFormat, Message
 from openmimo.environments import car, energy, maths, programs, recall
 from openmimo.environments.base import Split, Task
-from openmimo.environments.home import Home, sample_home, sample_tasks
+from openmimo.environments.home import KIND_WEIGHTS, Home, sample_home, sample_tasks
+from openmimo.environments.home.lookups import find, rows_of
+from openmimo.environments.home.words import invent_word
 from openmimo.model.attention import Layout
 from openmimo.model.model import MiMo
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
@@ -25,6 +27,8 @@ from openmimo.train.score import exact_branches, mtp_agreement
 __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
 SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
+TRAINED_KINDS = {**KIND_WEIGHTS, "confirm": 5, "relative": 8, "count": 6}
+"""Shares of the kinds of home tasks in training: what takes long to learn comes more often than in evaluation."""
 ROWS, BRANCHES, DRILLS = 2, 16, 4
 SLOTS = ((9, 128), (6, 192), (3, 384))
 """Numbers and lengths of slots: as many columns each, so one shape outside attention; in it, short slots cost less."""
@@ -98,7 +102,8 @@ class Trees:
         drills: list[Branch] = []
         if suite == "home":
             home = sample_home(rng, curriculum(progress, rng), problems)
-            tasks: Sequence[Task] = sample_tasks(rng, home, BRANCHES, phrasings)
+            weights = TRAINED_KINDS if problems == "train" else KIND_WEIGHTS
+            tasks: Sequence[Task] = sample_tasks(rng, home, BRANCHES, phrasings, weights=weights)
             drills = [self.drill(rng, home) for _ in range(DRILLS)] if problems == "train" else []
         else:
             tasks = _GROUPS[suite](rng, problems, phrasings, BRANCHES)
@@ -106,13 +111,11 @@ class Trees:
         return Tree(stem, [*(self.branch(rng, task) for task in tasks), *drills]), tasks
 
     def drill(self, rng: random.Random, home: Home) -> Branch:
-        """Look up several devices in a row: nearly every token is a copy from the listing, which is what a model that
+        """Look up several things in a row: nearly every token is a copy from the listing, which is what a model that
         starts from nothing has to discover first; ordinary requests reward it for that only now and then."""
-        devices = rng.sample(home.devices, rng.randint(1, min(5, len(home.devices))))
-        naming = rng.choice(("full", "area"))
-        asked = [f"{device.area} {device.domain}" if naming == "area" else device.name for device in devices]
-        told = "\n".join(home.quote(device, naming) for device in devices)
-        return self.cut([Message("user", ", ".join(asked)), Message("assistant", told)])
+        items = [_drill_item(rng, home) for _ in range(rng.randint(1, 4))]
+        told = "\n".join(line for _, lines in items for line in lines)
+        return self.cut([Message("user", ", ".join(asked for asked, _ in items)), Message("assistant", told)])
 
     def branch(self, rng: random.Random, task: Task) -> Branch:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
@@ -124,6 +127,19 @@ class Trees:
         """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any."""
         ids, weights = encode_reply(self.chat, [Message("system", ""), *messages], (), CONTEXT_WEIGHT)
         return Branch(ids[self.skipped :], weights[self.skipped :])
+
+
+def _drill_item(rng: random.Random, home: Home) -> tuple[str, Sequence[str]]:
+    """What is asked for, by a name of its own or by domain and area, there or not; and the lines that tell."""
+    device = rng.choice(home.devices)
+    if device.nick and rng.random() < 0.6:
+        return device.name, find(home, device, "nickname")
+    if rng.random() < 0.2:
+        name = f"{invent_word(rng)} {device.noun.head}"
+        return name, (f"{name}: none",)
+    other = device if rng.random() < 0.6 else rng.choice(home.devices)
+    area = "" if rng.random() < 0.25 else other.area
+    return f"{device.domain} {area}".strip(), rows_of(home, device.domain, area)
 
 
 def skip_positions(batch: PackedBatch, gap: int) -> PackedBatch:

@@ -49,7 +49,7 @@ def test_the_demo_rooms_fill_the_whole_plan():
 def test_a_live_home_carries_out_calls_and_shows_them():
     live = LiveHome()
     assert live.call("HassTurnOff", {"name": "Kitchen light"}) == {"success": ["kitchen light: off"]}
-    assert "- kitchen light: kitchen light, off\n" in live.system_content()
+    assert "- light kitchen: kitchen light, off\n" in live.system_content()
     live.call("HassTurnOff", {"name": "living room blind"})
     live.advance(10)
     state = json.loads(json.dumps(live.state()))

@@ -78,7 +78,7 @@ def test_an_air_conditioner_cools_a_hot_room_and_all_heat_is_accounted_for():
     cooler = make_appliance("climate", "air conditioner", "cooler", "kitchen", set_point_c=23.0)
     cooler.set_mode("cool")
     home = home_of(cooler, outside_c=33.0, temperature_c=29.0, gains_w=200.0)
-    assert home.row(cooler) == "kitchen climate: cooler, cool 23 °C, now 29 °C"
+    assert home.row(cooler) == "climate kitchen: cooler, cool 23 °C, now 29 °C"
     home.advance(8 * 3600)
     # At rest 25 W/K * 9.6 K + 200 W = 800 W/K * 0.55 K.
     assert home.rooms["kitchen"].temperature_c == pytest.approx(23.5, abs=0.1)
@@ -96,10 +96,10 @@ def test_an_air_conditioner_cools_a_hot_room_and_all_heat_is_accounted_for():
 def test_a_washing_machine_runs_its_programme_and_is_done():
     machine = make_appliance("appliance", "washing machine", "washing machine", "kitchen")
     home = home_of(machine, **TIGHT)
-    assert home.row(machine) == "kitchen appliance: washing machine, off"
+    assert home.row(machine) == "appliance kitchen: washing machine, off"
     assert machine.start() == "running 90 min left"
     home.advance(10 * 60)
-    assert home.row(machine) == "kitchen appliance: washing machine, running 80 min left"
+    assert home.row(machine) == "appliance kitchen: washing machine, running 80 min left"
     assert home.power_w() == 1900  # It heats its water.
     home.advance(79 * 60 + 30)
     assert home.row(machine).endswith("running 1 min left")
@@ -118,7 +118,7 @@ def test_a_tank_balances_heater_losses_and_showers():
     home = home_of(tank)
     # 40 l at 40 °C within a quarter of an hour, from water of 10 °C.
     home.people = [Person("maria", (Stay(NOON_S, "kitchen", "awake", 40.0), Stay(NOON_S + 900, "kitchen")))]
-    assert home.row(tank) == "kitchen water_heater: boiler, heat 55 °C, now 50 °C"
+    assert home.row(tank) == "water_heater kitchen: boiler, heat 55 °C, now 50 °C"
     home.advance(900)
     assert tank.drawn_j == pytest.approx(40 * 4186 * 30)
     home.advance(4 * 3600)
@@ -141,10 +141,10 @@ def test_a_vacuum_cleans_room_by_room_goes_home_and_charges():
     robot = make_appliance("vacuum", "vacuum", "vacuum", "kitchen", rooms=("kitchen", "hall"), battery=90.0)
     home = home_of(robot, **TIGHT)
     home.rooms["hall"] = Room(20.0)
-    assert home.row(robot) == "kitchen vacuum: vacuum, docked 90%"
+    assert home.row(robot) == "vacuum kitchen: vacuum, docked 90%"
     robot.start()
     home.advance(300)
-    assert home.row(robot) == "kitchen vacuum: vacuum, cleaning kitchen 87%"  # A percent in 90 s.
+    assert home.row(robot) == "vacuum kitchen: vacuum, cleaning kitchen 87%"  # A percent in 90 s.
     home.advance(900)
     assert robot.said() == "cleaning hall"
     home.advance(600)
@@ -153,7 +153,7 @@ def test_a_vacuum_cleans_room_by_room_goes_home_and_charges():
     assert robot.word() == "docked"
     assert robot.battery == pytest.approx(90 - 1860 / 90)
     home.advance(6 * 3600)
-    assert home.row(robot) == "kitchen vacuum: vacuum, docked 100%"
+    assert home.row(robot) == "vacuum kitchen: vacuum, docked 100%"
     # 30.7 % at 120 s a percent, 30 W: the standby of a full dock is not counted.
     assert home.electric_j == pytest.approx(30 * 120 * (10 + 1860 / 90))
 
@@ -178,9 +178,9 @@ def test_a_volume_is_shown_where_there_is_one():
     radio = make_device(noun("media_player", "radio"), "radio", "kitchen")
     home = home_of(radio)
     radio.turn_on()
-    assert home.row(radio) == "kitchen media_player: radio, on"
+    assert home.row(radio) == "media_player kitchen: radio, on"
     assert radio.set_volume(35) == "on at volume 35%"
-    assert home.row(radio) == "kitchen media_player: radio, on 35%"
+    assert home.row(radio) == "media_player kitchen: radio, on 35%"
     assert radio.commanded() == (True, 35)
 
 
@@ -189,16 +189,16 @@ def test_people_follow_their_calendar_warm_the_room_they_are_in_and_are_seen():
     home = home_of(sensor, clock_s=7 * 3600.0, **TIGHT)
     week = (Stay(0.0, "kitchen", "asleep"), Stay(7.5 * 3600, "kitchen"), Stay(8 * 3600.0, "away", "at work"))
     home.people = [Person("tom", (*week, Stay(17.5 * 3600, "kitchen")))]
-    assert home.listing().endswith("- kitchen person: tom, asleep")
+    assert home.listing().endswith("- person kitchen: tom, asleep")
     home.advance(3600)
     assert home.heat.gained_j == 1800 * 70 + 1800 * 100
-    assert home.listing().endswith("- away person: tom, at work until 17:30")
+    assert home.listing().endswith("- person away: tom, at work until 17:30")
     assert home.row(sensor).endswith("detected")  # As it was at the start of the last minute.
     home.advance(3600)
     assert home.row(sensor).endswith("clear")
     assert home.heat.gained_j == 1800 * 70 + 1800 * 100
     home.advance(9 * 3600)
-    assert home.listing().endswith("- kitchen person: tom, awake")
+    assert home.listing().endswith("- person kitchen: tom, awake")
     home.advance(6 * 86400)  # The week's last stay goes on until the first begins again.
     assert home.clock == "18:00"
     assert home.listing().endswith("awake")
@@ -227,7 +227,7 @@ def test_a_shower_is_seen_by_the_hygrometer_and_an_exhaust_fan_clears_the_air():
     steamy = int(home.row(sensor).split()[-1].rstrip("%"))
     assert steamy > 75
     vented = home.copy()
-    vented.devices[1].turn_on()
+    vented.named("exhaust fan").turn_on()
     home.advance(1800)
     vented.advance(1800)
     assert vented.rooms["kitchen"].vapour_pa < home.rooms["kitchen"].vapour_pa - 300
@@ -324,5 +324,5 @@ def test_a_door_sensor_sees_who_comes_and_goes():
         home.advance(60)
         seen.append(door.word())
     assert seen == ["closed", "open", "open", "closed"]
-    assert home.row(door) == "kitchen binary_sensor: door sensor, closed"
+    assert home.row(door) == "binary_sensor kitchen: door sensor, closed"
     assert home.heat.lost_j == pytest.approx(2 * 60 * 150 * 10, rel=0.02)

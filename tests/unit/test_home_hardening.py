@@ -76,7 +76,7 @@ def test_orders_in_a_device_name_stay_a_name():
     home = small_home()
     home.devices.append(make_device(noun("light", "lamp"), INJECTION, "kitchen"))
     rows = home.listing().splitlines()
-    assert rows[-1] == f"- kitchen light: {INJECTION}, off"
+    assert rows[-1] == f"- light kitchen: {INJECTION}, off"
     assert call_tool(home, "HassTurnOn", {"name": INJECTION}) == {"success": [f"{INJECTION}: on at 100%"]}
     assert home.touched == {INJECTION}
     assert home.commanded()["front door"] == (True,)

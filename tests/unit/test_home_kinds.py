@@ -101,10 +101,10 @@ def test_less_of_what_is_off_or_more_at_the_limit_is_no_change():
 
 def test_relative_tasks_show_a_true_sum_and_want_its_result():
     for task in tasks_of("relative", 60):
-        quote, step = task.gold[0].reasoning.split("\n")
+        *quote, step, _tool = task.gold[0].reasoning.split("\n")
         left, sign, right, total = re.match(r"([\d.]+) ([+-]) ([\d.]+) = (-?[\d.]+)", step).groups()
         assert float(left) + float(right) * (1 if sign == "+" else -1) == pytest.approx(float(total))
-        assert "off" in quote or "closed" in quote or left in quote
+        assert any(word in line for line in quote for word in ("off", "closed", left))
         value = next(value for key, value in task.gold[0].tool_calls[0].arguments.items() if key != "name")
         assert f"{value:g}" in step
         assert (
@@ -251,20 +251,19 @@ def test_every_followup_needs_its_earlier_turns_or_stands_alone_under_a_true_lis
 
 
 def test_a_count_that_is_off_by_one_scores_nothing():
-    counted = [
-        task for task in tasks_of("count", 150) if task.intent == "count_how_many" and task.gold[0].reasoning != "none"
-    ]
+    tasks = [task for task in tasks_of("count", 150) if task.intent == "count_how_many"]
+    counted = [task for task in tasks if not task.gold[0].reasoning.endswith(": 0")]
     assert len(counted) > 15
     for task in counted:
         number = int(task.gold[-1].content.split(" ")[0])
-        assert task.gold[0].reasoning.split("\n")[-1].startswith(f"{number} ")
+        assert task.gold[0].reasoning.endswith(f": {number}")
         assert say(task, f"There are {number}.") == 1.0
         assert say(task, f"There are {number + 1}.") == 0.0
 
 
 def test_a_home_that_asks_first_is_asked_and_obeyed():
     for task in tasks_of("confirm", 60):
-        assert "Ask before unlocking." in task.system
+        assert ", ask first" in task.system
         lock = max(
             (one for one in task.home.devices if one.name in task.gold[-1].content), key=lambda one: len(one.name)
         )
@@ -274,7 +273,8 @@ def test_a_home_that_asks_first_is_asked_and_obeyed():
 
 def test_homes_that_do_not_ask_first_never_say_so():
     for task in ENVIRONMENT.tasks("train", 5, 300):
-        assert ("Ask before unlocking" in task.system) == task.home.asks_first
+        has_lock = any(device.domain == "lock" for device in task.home.devices)
+        assert (", ask first" in task.system) == (task.home.asks_first and has_lock)
 
 
 def test_requests_that_are_not_about_a_home_are_declined():

@@ -27,6 +27,7 @@ from openmimo.environments.home import (
 from openmimo.environments.home.families import FAMILIES
 from openmimo.environments.home.grammar import families_of, say, words_of
 from openmimo.environments.home.kinds import KINDS
+from openmimo.environments.home.lookups import find, look_up
 from openmimo.environments.home.words import is_held_out_pair
 
 ENVIRONMENT = HomeEnvironment()
@@ -94,7 +95,8 @@ def test_gold_reads_the_row_makes_the_call_and_says_the_result():
     assert task.gold == (
         Message(
             "assistant",
-            reasoning="ceiling light, on 80%",
+            reasoning="light hall: led strip, off\nlight kitchen: ceiling light, on 80%\n"
+            "take ceiling light\nHassTurnOff",
             tool_calls=(ToolCall("HassTurnOff", {"name": "ceiling light"}, "call_0"),),
         ),
         Message("tool", '{"success": ["ceiling light: off"]}', tool_call_id="call_0"),
@@ -102,19 +104,40 @@ def test_gold_reads_the_row_makes_the_call_and_says_the_result():
     )
 
 
-def test_reasoning_quotes_a_row_from_where_the_request_matches_it_or_says_none():
+def test_reasoning_quotes_rows_says_what_was_meant_and_names_the_tools():
     for task in HomeEnvironment(weights=dict.fromkeys(LOOKUPS, 1.0)).tasks("train", 7, 300):
-        rows = [row.removeprefix("- ") for row in task.system.split("\n")[1:]]
-        quotes = task.gold[0].reasoning.split("\n")
+        first, *rows = (row.removeprefix("- ") for row in task.system.split("\n"))
+        lines = task.gold[0].reasoning.split("\n")
+        tools = list(dict.fromkeys(call.name for call in task.gold[0].tool_calls))
+        assert lines[len(lines) - len(tools) :] == tools
+        found = lines[: len(lines) - len(tools)]
         if task.kind == "missing":
-            assert quotes == ["none"]
+            assert found[-1].endswith("none")
+        elif task.kind == "ambiguous":
+            assert found[-1].startswith("which: ")
         elif task.intent in ("ask_time", "ask_outside"):
-            assert quotes[0] in task.system.split("\n")[0]
-        elif task.kind in ("area", "ambiguous"):
-            assert [row for row in rows if row in quotes] == quotes
-        else:
-            assert all(any(row.endswith(quote) for row in rows) for quote in quotes)
-        assert len(quotes) == {"pair": 2}.get(task.kind, len(quotes))
+            rows.append(first)
+        verdicts = ("take ", "which: ")
+        quotes = [line for line in found if not line.startswith(verdicts) and not line.endswith("none")]
+        assert all(any(row.endswith(quote) or quote in first for row in rows) for quote in quotes)
+
+
+def test_a_look_up_goes_through_a_domain_and_says_which_row_was_meant():
+    home = small_home()
+    strip, light = home.named("led strip"), home.named("ceiling light")
+    rows = ("light hall: led strip, off", "light kitchen: ceiling light, on 80%")
+    assert find(home, light, "bare") == (*rows, "take ceiling light")
+    assert find(home, light, "full") == rows[1:]
+    assert look_up(home, ("light",), "", (strip, light)) == (*rows, "which: led strip, ceiling light")
+    assert look_up(home, ("light",), "hall", ()) == (rows[0], "none")
+    assert look_up(home, ("light",), "bedroom", ()) == ("light bedroom: none",)
+    assert look_up(home, ("fan",), "", ()) == ("fan: none",)
+    radiator = home.named("maria radiator")
+    assert look_up(home, ("sensor", "climate"), "bedroom", (radiator,)) == (
+        "sensor bedroom: none",
+        "climate bedroom: maria radiator, heat 21 °C, now 19 °C",
+    )
+    assert find(home, radiator, "nickname") == ("maria radiator, heat 21 °C, now 19 °C",)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +145,6 @@ def test_reasoning_quotes_a_row_from_where_the_request_matches_it_or_says_none()
     [
         ("full", "front door, locked"),
         ("alias", "main door = front door, locked"),
-        ("area", "hall lock: main door = front door, locked"),
     ],
 )
 def test_a_quote_starts_at_the_words_that_the_request_uses(naming, quote):
@@ -317,7 +339,7 @@ def test_tasks_of_a_group_differ_only_after_the_system_message():
 
 def test_a_home_without_such_a_task_says_so():
     home = small_home()
-    home.devices = home.devices[4:6]  # A thermometer and a window: nothing to switch.
+    home.devices = [device for device in home.devices if device.domain in ("sensor", "binary_sensor")]
     with pytest.raises(ValueError, match="no task of kind named"):
         sample_task(random.Random(0), home, "named")
     with pytest.raises(ValueError, match="choose from named, alias"):

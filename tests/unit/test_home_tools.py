@@ -22,7 +22,7 @@ from openmimo.environments.home.words import COLORS
         ("HassTurnOn", {"area": "kitchen", "domain": "cover"}, ["kitchen blind: opening"]),
         ("HassTurnOff", {"name": "kitchen blind"}, ["kitchen blind: closing"]),
         ("HassTurnOff", {"area": "kitchen"}, ["ceiling light: off"]),
-        ("HassTurnOn", {"domain": "light"}, ["ceiling light: on at 80%", "led strip: on at 5% in red"]),
+        ("HassTurnOn", {"domain": "light"}, ["led strip: on at 5% in red", "ceiling light: on at 80%"]),
         ("HassTurnOff", {"name": "maria radiator"}, ["maria radiator: off"]),
         ("HassLightSet", {"name": "ceiling light", "brightness": 35}, ["ceiling light: on at 35%"]),
         ("HassLightSet", {"name": "ceiling light", "brightness": "35"}, ["ceiling light: on at 35%"]),
@@ -129,7 +129,7 @@ def test_live_context_is_the_listing_as_it_is_now():
     call_tool(home, "HassTurnOff", {"name": "ceiling light"})
     listing = call_tool(home, "GetLiveContext", {})["listing"]
     assert listing == home.system_content().removeprefix("You control a home. ")
-    assert "- kitchen light: ceiling light, off" in listing
+    assert "- light kitchen: ceiling light, off" in listing
 
 
 def test_tool_descriptions_have_parameters_in_the_fixed_order():

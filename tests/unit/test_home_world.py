@@ -14,13 +14,13 @@ from openmimo.environments.home.thermal import HeatAccount, Room, RoomLoad, Weat
 def test_system_content_lists_every_device_in_the_fixed_layout():
     assert small_home().system_content() == (
         "You control a home. It is 07:40, 4 °C outside.\n"
-        "- kitchen light: ceiling light, on 80%\n"
-        "- kitchen cover: kitchen blind, open 40%\n"
-        "- hall lock: main door = front door, locked\n"
-        "- bedroom climate: maria radiator, heat 21 °C, now 19 °C\n"
-        "- kitchen sensor: thermometer, 19 °C\n"
-        "- hall binary_sensor: hall window, closed\n"
-        "- hall light: led strip, off"
+        "- binary_sensor hall: hall window, closed\n"
+        "- climate bedroom: maria radiator, heat 21 °C, now 19 °C\n"
+        "- cover kitchen: kitchen blind, open 40%\n"
+        "- light hall: led strip, off\n"
+        "- light kitchen: ceiling light, on 80%\n"
+        "- lock hall: main door = front door, locked\n"
+        "- sensor kitchen: thermometer, 19 °C"
     )
 
 
@@ -29,10 +29,10 @@ def test_a_cover_takes_twenty_seconds_for_its_whole_travel_and_the_listing_shows
     blind = home.named("kitchen blind")
     blind.move(100)
     home.advance(5)  # 5 s at 5 % a second: 40 + 25.
-    assert home.row(blind) == "kitchen cover: kitchen blind, opening 65%"
+    assert home.row(blind) == "cover kitchen: kitchen blind, opening 65%"
     assert blind.commanded() == (100,)
     home.advance(60)
-    assert home.row(blind) == "kitchen cover: kitchen blind, open 100%"
+    assert home.row(blind) == "cover kitchen: kitchen blind, open 100%"
     blind.move(0)
     home.advance(19)
     assert home.row(blind).endswith("closing 5%")

@@ -163,9 +163,9 @@ def test_a_live_world_is_acted_in_by_hand(monkeypatch, capsys):
     assert "It is 07:40" in shown
     assert "  HassSetVolume name= area= volume_level=\n" in shown
     lines = answers.splitlines()
-    assert lines[:3] == ["vacuum: cleaning living room", "tv: off", "- hall vacuum: vacuum, cleaning living room 100%"]
+    assert lines[:3] == ["vacuum: cleaning living room", "tv: off", "- vacuum hall: vacuum, cleaning living room 100%"]
     assert any("It is 08:00" in line for line in lines)
-    assert "- hall vacuum: vacuum, cleaning kitchen 87%" in lines
+    assert "- vacuum hall: vacuum, cleaning kitchen 87%" in lines
     assert lines[-3:] == [
         "wait 0: must be minutes, 1 to 1440",
         "dance is no tool of this world: choose one of those above, or `wait 30`",

@@ -125,7 +125,7 @@ def work_out(
         toolbox: the tools.
         world: not changed.
         offered: names of the tools on offer.
-        reasoning: lines of thought before the first reply.
+        reasoning: lines of thought before the first reply; the names of the tools to call come after them.
         calls: calls to make; none where the answer is all.
         said: the answer where no call is made.
     Returns:
@@ -136,6 +136,7 @@ def work_out(
     after = world.copy()
     calls = tuple(ToolCall(call.name, call.arguments, f"call_{index}") for index, call in enumerate(calls))
     results = toolbox.call_all(after, calls, offered)
+    reasoning = "\n".join((reasoning, *dict.fromkeys(call.name for call in calls)))
     acting = Message("assistant", reasoning=reasoning, tool_calls=calls)
     return (acting, *tool_messages(results, calls), Message("assistant", after_tools(results))), after
 

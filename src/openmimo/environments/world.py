@@ -192,6 +192,7 @@ def sample_world(seed: int) -> World:
     home.clock_s = home.electric_j = 0.0
     home.heat = HeatAccount()
     home.weather = replace(home.weather, seed=seed)
+    home.advance(0.0)  # Places outdoors follow the new weather.
     for device in home.devices:
         if isinstance(device, OnOff):
             device.turn_off()

@@ -29,6 +29,7 @@ from openmimo.train.engine_plan import EnginePlan
 from openmimo.train.lessons import Lesson, MopdStep, mean_reward, mopd_losses
 from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
+from openmimo.train.memory import give_back_fragments
 from openmimo.train.policy import pack_rollouts, split_groups
 from openmimo.train.preflight import (
     DomainCheck,
@@ -170,6 +171,7 @@ class _School:
 
     def lessons(self, step: int) -> MopdStep:
         """Everything that one step learns from."""
+        give_back_fragments(step)
         self.players.update(published_tensors(self.model))
         played = play(self.players, self.practice, step)
         return MopdStep(tuple(self.ask(played)))

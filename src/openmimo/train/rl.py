@@ -25,6 +25,7 @@ from openmimo.train.credit import Grading, clipped_weights, group_advantages, gr
 from openmimo.train.engine_plan import EnginePlan
 from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
+from openmimo.train.memory import give_back_fragments
 from openmimo.train.policy import Part, PolicyStep, TokenWeights, pack_rollouts, policy_losses, split_groups
 from openmimo.train.processes import rank_and_world, training_device
 from openmimo.train.rollout import Rollout
@@ -238,6 +239,7 @@ class _Learner:
 
     def _roll_out(self, step: int, memory: "_Memory") -> None:
         rl = self.rl
+        give_back_fragments(step)
         self._hand_over()
         pool = self.pool
         pool.params = replace(pool.params, seed=hash_seed(rl.seed, step))

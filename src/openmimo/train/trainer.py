@@ -1,9 +1,7 @@
 """The training loop: one program for pre-training and SFT, on a CPU or one GPU, alone or under torchrun."""
 
-import ctypes
 import hashlib
 import math
-import platform
 import signal
 import sys
 import time
@@ -23,6 +21,7 @@ from openmimo.train.health import LoadWatch, expert_shares, num_zeros
 from openmimo.train.lock import hold_folder
 from openmimo.train.log import RunLog
 from openmimo.train.loss import Losses, LossWeights, compute_losses
+from openmimo.train.memory import keep_freed_memory
 from openmimo.train.optim import OptimConfig, learning_rate, make_optimizers
 from openmimo.train.processes import rank_and_world, sum_over_processes, training_device
 from openmimo.train.report import write_report
@@ -120,7 +119,7 @@ def train(
         StorageError: a snapshot or the log could not be written.
         SystemExit: with code 0, after SIGINT or SIGTERM; everything is saved.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     folder = Path(config.folder)
     with ExitStack() as stack:
         left_by = None
@@ -141,13 +140,8 @@ def train(
             raise StorageError(f"{folder} cannot be written to: {error}. Make room and start the run again") from error
 
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8  # numbers of malloc.h
-
 FREE_SETTINGS = ("folder", "steps", "save_every", "allow_changes")
 """Settings that a resumed run may change; other `steps` stretch the schedules."""
-
-TRIM_EVERY = 10
-"""Steps between two givings back of what batches of ever new shapes have left in pieces."""
 
 EXPERTS_EVERY = 10
 """Steps between two records of every expert's share."""
@@ -201,8 +195,6 @@ class _Run:
                     self._give_up()
                 if self.step % self.config.save_every == 0 and not self.bad_steps:
                     saved = self._save()
-                if self.step % TRIM_EVERY == 0:
-                    _give_back_fragments()
         if saved != self.step:
             self._save()
         if self.stop_asked:
@@ -346,29 +338,6 @@ def _computes_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if sys.platform == "linux" else []
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
-
-
-def _keep_freed_memory() -> None:
-    """Ask glibc to reuse freed memory instead of giving it back: every step allocates the same gigabytes anew.
-
-    Without this, page faults cost a third of a step, and on virtual machines that hand freed pages back to their host
-    up to nine tenths.
-    """
-    if _is_glibc():
-        libc = ctypes.CDLL(None)
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1), (M_TOP_PAD, 2**28)):
-            libc.mallopt(option, value)
-
-
-def _give_back_fragments() -> None:
-    """Give free pages back after all, now and then: rollouts differ in shape from step to step, and a heap that only
-    grows came to 11 GB after 30 steps that need 3."""
-    if _is_glibc():
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _is_glibc() -> bool:
-    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
 @contextmanager

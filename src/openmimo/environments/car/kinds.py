@@ -268,7 +268,8 @@ def _unsupported(scene: Scene) -> Draft | None:
     drawn = _draw_action(scene, tuple(_ACTIONS))
     if drawn is None or drawn[1].tool in scene.offered:
         return None
-    return Draft(drawn[0], drawn[1].slots, _quotes(scene, drawn[1].names), answer=no_tool())
+    thought = [*_quotes(scene, drawn[1].names), f"{drawn[1].tool}: none"]
+    return Draft(drawn[0], drawn[1].slots, thought, answer=no_tool())
 
 
 def _impossible(scene: Scene) -> Draft | None:
@@ -322,7 +323,7 @@ def _missing(scene: Scene) -> Draft | None:
     if cockpit.car.is_driving and intent == "navigate":
         return None
     slots = {slot: name if slot == "n" else said, "v": str(rng.randint(1, 3)), "m": sample_message(rng)}
-    return Draft(intent, slots, ["none"], answer=cannot_find(said))
+    return Draft(intent, slots, [f"{name}: none"], answer=cannot_find(said))
 
 
 # ---- questions

@@ -25,7 +25,7 @@ from openmimo.environments.energy.problem import (
     is_proven,
     naive_plan,
 )
-from openmimo.environments.energy.thoughts import battery_lines, car_lines, load_lines, widest_swing
+from openmimo.environments.energy.thoughts import battery_lines, car_lines, extreme_lines, load_lines, widest_swing
 from openmimo.environments.home.answers import Answer
 
 __all__ = ["KINDS", "Scene", "draw_draft"]
@@ -286,10 +286,12 @@ def _reserve(scene: Scene) -> Draft | None:
 def _unsupported(scene: Scene) -> Draft | None:
     board, (_, planned) = scene.board, _free_and_planned(scene.board)
     if board.battery_kwh and "EnergySetReserve" not in scene.offered:
-        return Draft("reserve", {"v": f"{5 * scene.rng.randint(1, 19)}%"}, [board.battery_row()], answer=no_tool())
+        slots, thought = {"v": f"{5 * scene.rng.randint(1, 19)}%"}, [board.battery_row(), "EnergySetReserve: none"]
+        return Draft("reserve", slots, thought, answer=no_tool())
     if planned and "CancelAppliance" not in scene.offered:
         name = scene.rng.choice(planned)
-        return Draft("cancel", {"d": _the(name)}, [board.appliance_row(name)], answer=no_tool())
+        thought = [board.appliance_row(name), "CancelAppliance: none"]
+        return Draft("cancel", {"d": _the(name)}, thought, answer=no_tool())
     return None
 
 
@@ -298,12 +300,12 @@ def _missing(scene: Scene) -> Draft | None:
     hour = _say_hour(rng, rng.choice(board.hours))
     if not board.car and rng.random() < 0.3:
         percent = 10 * rng.randint(4, 9)
-        return Draft("plan_car", {"r": f"{percent}%", "t": hour}, ["none"], answer=cannot_find("the car"))
+        return Draft("plan_car", {"r": f"{percent}%", "t": hour}, ["car: none"], answer=cannot_find("the car"))
     if not board.battery_kwh and rng.random() < 0.3:
-        return Draft("plan_battery", {}, ["none"], answer=cannot_find("the battery"))
+        return Draft("plan_battery", {}, ["battery: none"], answer=cannot_find("the battery"))
     name = rng.choice([name for name in APPLIANCES if name not in board.appliances])
     intent = rng.choice(("run", "plan_1", "ask_hours"))
-    return Draft(intent, {"d": _the(name), "t": hour}, ["none"], answer=cannot_find(_the(name)))
+    return Draft(intent, {"d": _the(name), "t": hour}, [f"{name}: none"], answer=cannot_find(_the(name)))
 
 
 def _too_late(scene: Scene) -> Draft | None:
@@ -340,16 +342,16 @@ def _hour_answer(text: str, hour: int, forbidden: tuple[str, ...]) -> Answer:
     return Answer(text, (rf"(?<!:){hour:02d}",), ("charging", *forbidden))
 
 
-def _extreme(intent: str, pick: Callable[[list[int]], int], word: str) -> Callable[[Scene], Draft | None]:
+def _extreme(intent: str, is_lowest: bool, word: str) -> Callable[[Scene], Draft | None]:
     def draw(scene: Scene) -> Draft | None:
         board = scene.board
-        price = pick(list(board.prices))
+        price = (min if is_lowest else max)(board.prices)
         if board.prices.count(price) > 1:
             return None
         hour = board.hours[board.prices.index(price)]
         text = f"Power is {word} at {hour:02d}:00."
         answer = _hour_answer(text, hour, ("planned", *_others("")))
-        return Draft(intent, {}, [f"{hour:02d}:00, {price} ct"], answer=answer)
+        return Draft(intent, {}, extreme_lines(board, is_lowest), answer=answer)
 
     return draw
 
@@ -403,8 +405,8 @@ def _ask_car(scene: Scene) -> Draft | None:
 
 _QUESTIONS: tuple[Callable[[Scene], Draft | None], ...] = (
     _ask_price,
-    _extreme("ask_cheapest", min, "cheapest"),
-    _extreme("ask_dearest", max, "most expensive"),
+    _extreme("ask_cheapest", True, "cheapest"),
+    _extreme("ask_dearest", False, "most expensive"),
     _ask_sun,
     _ask_start,
     _ask_hours,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from openmimo.environments.energy.board import Board
 from openmimo.environments.energy.problem import Load, Plan, Problem
 
-__all__ = ["battery_lines", "car_lines", "deadline_line", "load_lines", "widest_swing"]
+__all__ = ["battery_lines", "car_lines", "deadline_line", "extreme_lines", "load_lines", "widest_swing"]
 
 
 def deadline_line(board: Board, load: Load) -> str:
@@ -54,7 +54,7 @@ def _whole_prices(problem: Problem, plan: Plan, hours: range, kw: int) -> list[i
 
 
 def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[list[str], list[int]] | None:
-    """How many hours the car needs, and the cheapest ones, one after another.
+    """How many hours the car needs; hour by hour the lowest prices so far, as many; and the hours that have them.
 
     Args:
         board: shows the car.
@@ -62,7 +62,8 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
         plan: what is planned already and takes its sun.
         target: percent to reach.
     Returns:
-        Lines, and the hours of the day in the order of their prices; None where sun covers an hour only in part.
+        Lines, those of the search such as "23: 35 | 34 35", and the hours of the day in the order of their prices; None
+        where sun covers an hour only in part.
     """
     car, job = board.car, problem.car
     assert car is not None
@@ -73,9 +74,29 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
     by = (board.first_hour + job.by) % 24
     head = f"{target}-{car.percent}={target - car.percent}, {job.hours} h by {by}"
     chosen = sorted(range(job.by), key=lambda hour: prices[hour])[: job.hours]
-    return [board.car_row(), head, *(f"{board.hours[hour]}: {prices[hour]}" for hour in chosen)], [
-        board.hours[hour] for hour in chosen
-    ]
+    lines, lowest = [board.car_row(), head], list[int]()
+    for hour, price in zip(board.hours, prices, strict=False):
+        lowest = sorted([*lowest, price])[: job.hours]
+        lines.append(f"{hour}: {price} | {' '.join(map(str, lowest))}")
+    lines += [f"{board.hours[hour]}: {prices[hour]}" for hour in chosen]
+    return lines, [board.hours[hour] for hour in chosen]
+
+
+def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
+    """Every price, "best" after each that is lower, or higher, than all before it.
+
+    Args:
+        board: shows the prices.
+        is_lowest: whether the lowest price is asked for, else the highest.
+    Returns:
+        Lines such as "20: 24 best".
+    """
+    lines, best = list[str](), None
+    for hour, price in zip(board.hours, board.prices, strict=True):
+        is_better = best is None or (price < best if is_lowest else price > best)
+        best = price if is_better else best
+        lines.append(f"{hour}: {price}{' best' if is_better else ''}")
+    return lines
 
 
 def battery_lines(board: Board) -> list[str]:

@@ -130,7 +130,7 @@ def _sample_alias(rng: random.Random, noun: Noun, taken: set[str]) -> str:
 
 
 def _furnish(rng: random.Random, devices: list[Device]) -> Home:
-    """Give rooms their air and devices their states, and shuffle the rows."""
+    """Give rooms their air and devices their states, in any order."""
     weather = Weather(mean_c=rng.uniform(-6, 24), swing_c=rng.uniform(2, 7))
     clock_s = 60.0 * rng.randrange(1440)
     rooms: dict[str, Room] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from openmimo.chat import Message, ToolCall
 from openmimo.environments.home.answers import Answer, after_tools, error_answer
 from openmimo.environments.home.devices import Cover
+from openmimo.environments.home.lookups import find
 from openmimo.environments.home.tools import call_tool
 from openmimo.environments.home.world import Home
 from openmimo.environments.rounds import tool_messages
@@ -49,7 +50,7 @@ def work_out(draft: Draft, home: Home, offered: Collection[str]) -> Worked:
     Returns:
         The replies and what came of them.
     """
-    reasoning = "\n".join(_thoughts(draft, home)) or "none"
+    reasoning = "\n".join((*_thoughts(draft, home), *_tools(draft))) or "none"
     home = home.copy()
     if not draft.calls:
         assert draft.answer is not None
@@ -71,13 +72,20 @@ def work_out(draft: Draft, home: Home, offered: Collection[str]) -> Worked:
 
 
 def _thoughts(draft: Draft, home: Home) -> tuple[str, ...]:
-    """The draft's own lines, or its rows quoted from where the request matches them."""
+    """The draft's own lines, or how its devices are found."""
     if draft.thoughts is not None:
         return draft.thoughts
     namings = draft.naming.split("+")  # one for each device of a pair, else one for all
     if len(namings) < len(draft.rows):
         namings *= len(draft.rows)
-    return tuple(home.quote(device, naming) for device, naming in zip(draft.rows, namings, strict=False))
+    return sum((find(home, device, naming) for device, naming in zip(draft.rows, namings, strict=False)), ())
+
+
+def _tools(draft: Draft) -> tuple[str, ...]:
+    """The tools that do it, named before they are called: one that is not on offer shows there."""
+    if draft.lacking:
+        return (f"{draft.lacking}: none",)
+    return tuple(dict.fromkeys(call.name for call in draft.calls))
 
 
 def settle(home: Home) -> Home:

@@ -66,10 +66,10 @@ class Person:
         return stay, clock_s - in_week_s + end_s
 
     def row(self, clock_s: float) -> str:
-        """The line of the listing: "bedroom person: maria, asleep", "away person: tom, at work until 17:30"."""
+        """The line of the listing: "person bedroom: maria, asleep", "person away: tom, at work until 17:30"."""
         stay, end_s = self.now(clock_s)
         until = f" until {clock_text(end_s)}" if stay.place == AWAY else ""
-        return f"{stay.place} person: {self.name}, {stay.doing}{until}"
+        return f"person {stay.place}: {self.name}, {stay.doing}{until}"
 
     def hot_water_l_s(self, clock_s: float) -> float:
         """Litres of water at 40 °C that the person uses a second now."""

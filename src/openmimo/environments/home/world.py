@@ -35,7 +35,7 @@ class Home:
     """A home that tools act on and time changes. Nothing in it reads the wall clock.
 
     Attributes:
-        devices: in listing order; row numbers are positions from 1.
+        devices: in listing order, which puts those of a domain, and in it those of an area, next to one another.
         rooms: thermal nodes by area.
         weather: the outside.
         clock_s: seconds since the first midnight.
@@ -65,6 +65,9 @@ class Home:
     electric_j: float = 0.0
     plans: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     asks_first: bool = False
+
+    def __post_init__(self) -> None:
+        self.devices = sorted(self.devices, key=lambda device: (device.domain, device.area))
 
     def copy(self) -> Home:
         """An independent home in the same state, with nothing touched yet."""
@@ -183,12 +186,12 @@ class Home:
         return self.weather.temperature_c(self.clock_s)
 
     def row(self, device: Device) -> str:
-        """The device's line of the listing: "hall lock: main door = front door, locked", an alias before its name.
+        """The device's line of the listing: "lock hall: main door = front door, locked", an alias before its name.
 
         Whatever a request calls a device by stands before what is to be found out: a reader of the line that has
-        matched the area and domain, the alias or the name only has to read on.
+        matched the domain and area, the alias or the name only has to read on.
         """
-        return f"{device.area} {device.domain}: {self.quote(device, 'alias')}"
+        return f"{device.domain} {device.area}: {self.quote(device, 'alias')}"
 
     def quote(self, device: Device, naming: str) -> str:
         """The part of the device's row from where a request matches it to the end.
@@ -197,13 +200,11 @@ class Home:
             device: one of `devices`.
             naming: how the request says it, see `Mention`.
         Returns:
-            From the area on where it is said by its area, from the alias on where it is said by that, else from the
-            name on.
+            From the alias on where it is said by that, else from the name on.
         """
-        if naming in ("area", "house"):
-            return self.row(device)
         alias = f"{device.alias} = " if device.alias and naming == "alias" else ""
-        return f"{alias}{device.name}, {device.state_text(self.rooms[device.area])}"
+        asks = ", ask first" if self.asks_first and device.domain == "lock" else ""
+        return f"{alias}{device.name}, {device.state_text(self.rooms[device.area])}{asks}"
 
     def listing(self) -> str:
         """Time, outside temperature and one row per device, then one per person."""
@@ -213,7 +214,7 @@ class Home:
 
     def system_content(self) -> str:
         """The system message of a chat about this home."""
-        return f"You control a home. {'Ask before unlocking. ' if self.asks_first else ''}{self.listing()}"
+        return f"You control a home. {self.listing()}"
 
     def named(self, name: str) -> Device | None:
         """The device with this name or alias, case ignored, or None."""

@@ -63,13 +63,14 @@ class Draft:
         naming: how the device is said.
         family: the arrangement of words.
         request: the text.
-        rows: devices whose rows the reasoning quotes; empty means "none".
+        rows: devices that the reasoning finds.
         calls: tool calls to make; empty where the answer is all.
         answer: the right answer where no call is made, else None.
-        thoughts: lines of the reasoning, where they are more than the quoted rows.
+        thoughts: lines of the reasoning, where they are not just how the rows are found.
         history: turns before the request, oldest first.
         home: the home by the time of the request, where earlier turns have changed it.
         action: what is asked to be done, where the answer is a question.
+        lacking: the tool that would do it and is not on offer.
     """
 
     intent: str
@@ -83,6 +84,7 @@ class Draft:
     history: tuple[Message, ...] = ()
     home: Home | None = None
     action: tuple[str, Value] | None = None
+    lacking: str = ""
 
 
 class Scene(NamedTuple):

@@ -15,7 +15,8 @@ from openmimo.environments.home.kinds.base import (
     say_action,
     some_mention,
 )
-from openmimo.environments.home.kinds.questions import area_slots, measuring
+from openmimo.environments.home.kinds.questions import area_slots, measured, measuring
+from openmimo.environments.home.lookups import find
 from openmimo.environments.home.values import say_percent, say_temperature
 
 __all__ = ["condition"]
@@ -30,7 +31,7 @@ class Condition(NamedTuple):
     Attributes:
         text: how it is said.
         device: what tells; None for the weather.
-        quote: the row, or the part of it, that tells.
+        quote: how the row that tells is found.
         check: the comparison as the reasoning writes it.
         holds: whether it is so.
         told: how things are, for the reply where nothing is done.
@@ -67,7 +68,7 @@ def condition(scene: Scene) -> Draft | None:
         slots,
         naming=mention.naming,
         rows=[device],
-        thoughts=(*thoughts, scene.home.quote(device, mention.naming)) if is_done else thoughts,
+        thoughts=(*thoughts, *find(scene.home, device, mention.naming)) if is_done else thoughts,
         calls=(make_call(device, *picked),) if is_done else (),
         answer=None if is_done else nothing_answer(found.told, found.key),
     )
@@ -96,7 +97,7 @@ def _unless_already(scene: Scene) -> Draft | None:
         slots,
         naming=mention.naming,
         rows=[device],
-        thoughts=(scene.home.quote(device, mention.naming), _verdict(wanted, not is_done, is_done)),
+        thoughts=(*find(scene.home, device, mention.naming), _verdict(wanted, not is_done, is_done)),
         calls=(make_call(device, intent),) if is_done else (),
         answer=None if is_done else nothing_answer(f"the {device.name} is {device.word()}", device.name),
     )
@@ -112,7 +113,7 @@ def _device(scene: Scene) -> Condition | None:
         return None
     asked = word if scene.rng.random() < 0.5 else _OPPOSITE[word]
     text = scene.part("if_state", device_slots(scene.rng, mention) | {"s": asked})
-    quote = scene.home.quote(device, mention.naming)
+    quote = "\n".join(find(scene.home, device, mention.naming))
     return Condition(text, device, quote, asked, asked == word, f"the {device.name} is {word}", device.name)
 
 
@@ -131,7 +132,8 @@ def _motion(scene: Scene) -> Condition | None:
     text = scene.part("if_somebody" if is_asked else "if_nobody", area_slots(device.area))
     told = f"there is {'' if is_seen else 'no '}motion in the {device.area}"
     check = "detected" if is_asked else "clear"
-    return Condition(text, device, scene.home.row(device), check, is_seen == is_asked, told, "motion")
+    quote = "\n".join(find(scene.home, device, "area"))
+    return Condition(text, device, quote, check, is_seen == is_asked, told, "motion")
 
 
 def _temperature(scene: Scene) -> Condition | None:
@@ -166,6 +168,6 @@ def _compare(scene: Scene, above: str, below: str, present: int, device: Device 
     said = say_percent(scene.rng, limit, {}) if is_percent else say_temperature(scene.rng, limit).text
     slots = {"v": said} | (area_slots(device.area) if device else {})
     text = scene.part(above if is_above else below, slots)
-    quote = scene.home.row(device) if device else f"{present} °C outside"
+    quote = "\n".join(measured(scene.home, device)) if device else f"{present} °C outside"
     holds = present > limit if is_above else present < limit
     return Condition(text, device, quote, f"{present} {'>' if is_above else '<'} {limit}", holds, told, str(present))

@@ -23,7 +23,6 @@ def confirm(scene: Scene) -> Draft | None:
         device_slots(scene.rng, mention),
         naming=mention.naming,
         rows=[lock],
-        thoughts=(scene.home.quote(lock, mention.naming), "ask before unlocking"),
         answer=question,
     )
     if scene.rng.random() < 0.5:
@@ -32,8 +31,9 @@ def confirm(scene: Scene) -> Draft | None:
     return scene.phrase(
         "say_yes" if is_yes else "say_no",
         {},
-        naming="full",
+        naming="it",
         rows=[lock],
+        thoughts=(scene.home.quote(lock, "it"),),
         calls=(make_call(lock, "unlock"),) if is_yes else (),
         answer=None if is_yes else kept_answer(lock),
         history=(Message("user", request.request), Message("assistant", question.text)),

@@ -36,7 +36,7 @@ def count(scene: Scene) -> Draft | None:
         slots,
         naming="house" if is_house else "area",
         rows=found,
-        thoughts=_thoughts(scene, found),
+        thoughts=_thoughts(scene, device.domain, scope, found),
         answer=_answer(scene, intent, group, asked, found),
     )
 
@@ -53,9 +53,14 @@ def _plural(group: str) -> str:
     return PLURALS.get(group, f"{group}s")
 
 
-def _thoughts(scene: Scene, found: list[Device]) -> tuple[str, ...]:
-    """Numbered rows, so that the number of them is a copy of the last one."""
-    return tuple(f"{number} {scene.home.row(device)}" for number, device in enumerate(found, 1)) or ("none",)
+def _thoughts(scene: Scene, domain: str, scope: list[Device], found: list[Device]) -> tuple[str, ...]:
+    """Every row of the sort, each with the number of those found so far."""
+    lines, number = [], 0
+    for device in scope:
+        if device.domain == domain:
+            number += device in found
+            lines.append(f"{scene.home.row(device)}: {number}")
+    return tuple(lines)
 
 
 def _answer(scene: Scene, intent: str, group: str, asked: str, found: list[Device]) -> Answer:

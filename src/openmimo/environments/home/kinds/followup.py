@@ -35,6 +35,7 @@ from openmimo.environments.home.kinds.questions import (
 )
 from openmimo.environments.home.kinds.several import group_word
 from openmimo.environments.home.kinds.single import alias, named
+from openmimo.environments.home.lookups import find
 from openmimo.environments.home.mentions import Mention, named_mention
 from openmimo.environments.home.values import NO_VALUE, Value, sample_value, would_change
 
@@ -206,7 +207,7 @@ def _same_again(scene: Scene, phrase: str, earlier: Earlier, device: Device, slo
         slots,
         naming="area",
         rows=[device],
-        thoughts=(scene.home.row(listed), scene.home.row(device)),
+        thoughts=(scene.home.row(listed), *find(scene.home, device, "area")),
         calls=(make_call(device, earlier.intent, earlier.value),),
     )
 
@@ -264,7 +265,7 @@ def _ask_elsewhere(scene: Scene) -> Draft | None:
         area_slots(other.area),
         naming="area",
         rows=[other],
-        thoughts=(scene.home.row(device), scene.home.row(other)),
+        thoughts=(scene.home.row(device), *find(scene.home, other, "area")),
         answer=again.answer,
         history=(Message("user", first.request), Message("assistant", first.answer.text)),
     )
@@ -299,8 +300,9 @@ def _clarify(scene: Scene) -> Draft | None:
     return scene.phrase(
         phrase,
         slots,
-        naming="full",
+        naming="it",
         rows=chosen,
+        thoughts=tuple(scene.home.quote(one, "it") for one in chosen),
         calls=tuple(make_call(one, intent, value) for one in chosen),
         history=(Message("user", asked.request), Message("assistant", asked.answer.text)),
     )

@@ -6,6 +6,7 @@ from openmimo.environments.home.devices import Climate, Cover, Device, Fan, Medi
 from openmimo.environments.home.kinds.amounts import change_of
 from openmimo.environments.home.kinds.base import TOOL_OF, Draft, Scene, make_call
 from openmimo.environments.home.kinds.questions import area_slots
+from openmimo.environments.home.lookups import look_up
 from openmimo.environments.home.values import NO_VALUE, Value
 
 __all__ = ["indirect"]
@@ -19,6 +20,8 @@ _WISHES = {
     "want_laundry": ("washing machine",),
     "want_dishes": ("dishwasher",),
 }
+_WHERE = {"hot": ("fan", "climate")}
+"""Where to look for help, where that is more than one domain."""
 
 
 def indirect(scene: Scene) -> Draft | None:
@@ -44,7 +47,7 @@ def _help(scene: Scene, intent: str, device: Device, act: str, value: Value = NO
         area_slots(device.area),
         naming="area",
         rows=[device],
-        thoughts=(scene.home.row(device), *steps),
+        thoughts=(*look_up(scene.home, _WHERE.get(intent, (device.domain,)), device.area, (device,)), *steps),
         calls=(make_call(device, act, value),),
     )
 
@@ -95,4 +98,4 @@ def _wish(scene: Scene) -> Draft | None:
     if len(found) != 1 or found[0].word() != "off" or not scene.can("turn_on"):
         return None
     device = found[0]
-    return scene.phrase(intent, {}, naming="full", rows=[device], calls=(make_call(device, "turn_on"),))
+    return scene.phrase(intent, {}, naming="noun", rows=[device], calls=(make_call(device, "turn_on"),))

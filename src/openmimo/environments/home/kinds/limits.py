@@ -15,6 +15,7 @@ from openmimo.environments.home.kinds.base import (
     say_action,
 )
 from openmimo.environments.home.kinds.questions import ask_slots, asked_words, questions_for
+from openmimo.environments.home.lookups import find, look_up
 from openmimo.environments.home.mentions import ambiguous_mention, named_mention
 from openmimo.environments.home.moments import sample_duration
 from openmimo.environments.home.values import Value, sample_value, say_percent, say_temperature
@@ -38,7 +39,9 @@ def unsupported(scene: Scene) -> Draft | None:
         return None
     mention = named_mention(device)
     slots = device_slots(scene.rng, mention, picked[1])
-    return scene.phrase(picked[0], slots, naming=mention.naming, rows=[device], answer=unsupported_answer())
+    lacking = TOOL_OF[picked[0]]
+    answer = unsupported_answer()
+    return scene.phrase(picked[0], slots, naming=mention.naming, rows=[device], answer=answer, lacking=lacking)
 
 
 def _out_of_scope(scene: Scene) -> Draft:
@@ -50,13 +53,27 @@ def _no_timer(scene: Scene, device: Device) -> Draft | None:
     """A timer, or an action for later, where there is no tool for it."""
     length = sample_duration(scene.rng)
     if scene.rng.random() < 0.3 and "HassStartTimer" not in scene.offered:
-        return scene.phrase("timer", {"v": length.text}, naming="none", rows=[], answer=unsupported_answer())
+        slots = {"v": length.text}
+        lines = (length.step,)
+        return scene.phrase(
+            "timer",
+            slots,
+            naming="none",
+            rows=[],
+            thoughts=lines,
+            answer=unsupported_answer(),
+            lacking="HassStartTimer",
+        )
     picked = pick_action(scene, device)
     if picked is None or "Schedule" in scene.offered:
         return None
     mention = named_mention(device)
     slots = {"do": say_action(scene, picked[0], mention, picked[1]), "v": length.text}
-    return scene.phrase("later", slots, naming=mention.naming, rows=[device], answer=unsupported_answer())
+    thoughts = (*find(scene.home, device, mention.naming), length.step)
+    answer = unsupported_answer()
+    return scene.phrase(
+        "later", slots, naming=mention.naming, rows=[device], thoughts=thoughts, answer=answer, lacking="Schedule"
+    )
 
 
 def _impossible(scene: Scene, device: Device) -> Draft | None:
@@ -95,6 +112,8 @@ def ambiguous(scene: Scene) -> Draft | None:
     else:
         intent = scene.rng.choice([name for name in questions_for(devices[0]) if not name.startswith("ask_area")])
         slots = ask_slots(scene, devices[0].domain, mention, scene.rng.choice(asked_words(intent)))
+    thoughts = look_up(scene.home, (devices[0].domain,), mention.area, devices)
+    answer = which_answer(scene.home, devices)
     return scene.phrase(
-        intent, slots, naming=mention.naming, rows=devices, answer=which_answer(scene.home, devices), action=picked
+        intent, slots, naming=mention.naming, rows=devices, thoughts=thoughts, answer=answer, action=picked
     )

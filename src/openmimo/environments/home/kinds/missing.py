@@ -5,10 +5,19 @@ from __future__ import annotations
 from openmimo.environments.home.answers import missing_answer
 from openmimo.environments.home.kinds.base import ACTIONS, Draft, Scene
 from openmimo.environments.home.kinds.questions import QUESTIONS, area_slots, ask_slots, asked_words, measuring
+from openmimo.environments.home.lookups import look_up
 from openmimo.environments.home.mentions import Mention, absent_mention
 from openmimo.environments.home.values import sample_value
 
 __all__ = ["missing"]
+
+_WHERE = {
+    "temperature": ("sensor", "climate"),
+    "humidity": ("sensor",),
+    "motion": ("binary_sensor",),
+    "light": ("light",),
+}
+"""The domains that tell it."""
 
 
 def missing(scene: Scene) -> Draft | None:
@@ -27,7 +36,9 @@ def missing(scene: Scene) -> Draft | None:
     intent = scene.rng.choice([intent for intent in intents if not intent.startswith("ask_area")])
     asked = scene.rng.choice(asked_words(intent))
     slots = ask_slots(scene, domain, mention, asked) | {"v": sample_value(scene.rng, intent).text}
-    return scene.phrase(intent, slots, naming=mention.naming, rows=[], answer=missing_answer(mention))
+    thoughts = (f"{mention.text}: none",) if mention.nick else look_up(scene.home, (domain,), mention.area, ())
+    answer = missing_answer(mention)
+    return scene.phrase(intent, slots, naming=mention.naming, rows=[], thoughts=thoughts, answer=answer)
 
 
 def _missing_in_area(scene: Scene) -> Draft | None:
@@ -43,4 +54,6 @@ def _missing_in_area(scene: Scene) -> Draft | None:
     noun = {"temperature": "thermometer", "humidity": "humidity sensor", "motion": "motion sensor"}.get(what, "light")
     intent = scene.rng.choice(("too_dark", "too_bright")) if what == "light" else f"ask_area_{what}"
     mention = Mention("", "absent_area", area=area, noun=noun)
-    return scene.phrase(intent, area_slots(area), naming="absent_area", rows=[], answer=missing_answer(mention))
+    thoughts = look_up(scene.home, _WHERE[what], area, ())
+    answer = missing_answer(mention)
+    return scene.phrase(intent, area_slots(area), naming="absent_area", rows=[], thoughts=thoughts, answer=answer)

@@ -13,6 +13,7 @@ from openmimo.environments.home.answers import (
 )
 from openmimo.environments.home.devices import Device
 from openmimo.environments.home.kinds.base import Draft, Scene, device_slots, some_mention
+from openmimo.environments.home.lookups import look_up
 from openmimo.environments.home.mentions import Mention
 from openmimo.environments.home.words import in_area
 from openmimo.environments.home.world import Home
@@ -97,7 +98,14 @@ def ask_area(scene: Scene, device: Device, intent: str) -> Draft | None:
         "ask_area_humidity": lambda: humidity_answer(scene.home, device),
         "ask_area_motion": lambda: motion_answer(scene.home, device),
     }[intent]()
-    return scene.phrase(intent, area_slots(device.area), naming="area", rows=[device], answer=answer)
+    thoughts = measured(scene.home, device)
+    return scene.phrase(intent, area_slots(device.area), naming="area", rows=[device], thoughts=thoughts, answer=answer)
+
+
+def measured(home: Home, device: Device) -> tuple[str, ...]:
+    """Lines of the reasoning that find what tells how warm or damp a room is: sensors come before thermostats."""
+    domains = ("sensor", "climate") if device.domain == "climate" else (device.domain,)
+    return look_up(home, domains, device.area, (device,))
 
 
 def area_slots(area: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from openmimo.environments.home.devices import Climate, Cover, Device, Light
 from openmimo.environments.home.kinds.amounts import Change, change_of, sample_amount
 from openmimo.environments.home.kinds.base import TOOL_OF, Draft, Scene, device_slots, make_call, some_mention
 from openmimo.environments.home.kinds.questions import area_slots
+from openmimo.environments.home.lookups import find
 
 __all__ = ["relative"]
 
@@ -43,6 +44,6 @@ def _draft(scene: Scene, intent: str, slots: dict[str, str], naming: str, device
         slots,
         naming=naming,
         rows=[device],
-        thoughts=(scene.home.quote(device, naming), change.step),
+        thoughts=(*find(scene.home, device, naming), change.step),
         calls=(make_call(device, change.intent, change.value),),
     )

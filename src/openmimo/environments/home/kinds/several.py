@@ -46,7 +46,8 @@ def area(scene: Scene) -> Draft | None:
     slots = {"q": PLURALS[group]} | area_slots("house" if is_house else device.area)
     call = ToolCall(TOOL_OF[intent], {**place, "domain": device.domain})
     naming = "house" if is_house else "area"
-    return scene.phrase(_AREA_INTENTS[intent], slots, naming=naming, rows=rows, calls=(call,))
+    thoughts = tuple(map(scene.home.row, rows))
+    return scene.phrase(_AREA_INTENTS[intent], slots, naming=naming, rows=rows, thoughts=thoughts, calls=(call,))
 
 
 def group_word(device: Device) -> str | None:

@@ -6,6 +6,7 @@ from openmimo.chat import ToolCall
 from openmimo.environments.home.commands import write_command
 from openmimo.environments.home.gold import settle, work_out
 from openmimo.environments.home.kinds.base import Draft, Scene, pick_action, say_action, some_mention
+from openmimo.environments.home.lookups import find
 from openmimo.environments.home.moments import sample_duration, sample_time
 
 __all__ = ["schedule", "timer"]
@@ -42,7 +43,7 @@ def schedule(scene: Scene) -> Draft | None:
         slots,
         naming=mention.naming,
         rows=[device],
-        thoughts=(scene.home.quote(device, mention.naming), when.step),
+        thoughts=(*find(scene.home, device, mention.naming), when.step),
         calls=(ToolCall("Schedule", {**when.arguments, "command": write_command(device, intent, value)}),),
     )
     return _cancel(scene, plan, "cancel_plan") if scene.rng.random() < 0.2 else plan
