@@ -38,7 +38,7 @@ from openmimo.train.mopd import Practice, distil
 from openmimo.train.optim import OptimConfig
 from openmimo.train.recipe import Run
 from openmimo.train.rl import RLConfig, train_rl
-from openmimo.train.rollout import roll_out
+from openmimo.train.rollout import percent_by_domain, roll_out
 from openmimo.train.teachers import SELF, Teachers
 from openmimo.train.trainer import TrainConfig, train
 
@@ -195,10 +195,7 @@ def known(folder: Path) -> dict[str, float]:
 def right(engine: Engine, params: SamplingParams) -> dict[str, float]:
     """Percent of held-out problems that are answered right, for each drill."""
     tasks = [(drill, task) for drill in DRILLS.values() for task in drill.tasks("eval", 1, PROGRESS_TASKS)]
-    shares = dict.fromkeys(DRILLS, 0.0)
-    for (rollout,) in roll_out(engine, tasks, 1, params):
-        shares[rollout.domain] += 100 * rollout.reward / PROGRESS_TASKS
-    return shares
+    return percent_by_domain(roll_out(engine, tasks, 1, params))
 
 
 def demonstrations(seed: int, step: int) -> PackedBatch:

@@ -17,7 +17,6 @@ nothing.
 """
 
 import argparse
-import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from openmimo.train.mopd import Practice, distil
 from openmimo.train.optim import OptimConfig
 from openmimo.train.recipe import Run
 from openmimo.train.rl import RLConfig, train_rl
-from openmimo.train.rollout import roll_out
+from openmimo.train.rollout import percent_by_domain, roll_out
 from openmimo.train.teachers import SELF, Teachers
 from openmimo.train.trainer import TrainConfig
 
@@ -103,13 +102,10 @@ def scoreboard(models: Mapping[str, Path]) -> str:
         with load(folder, "q8", torch.get_num_threads(), num_slots=RL.slots) as engine:
             environments = [make_environment(name) for name in LESSONS]
             pairs = [(one, task) for one in environments for task in one.tasks("eval", 0, SCORED)]
-            columns = []
-            for params in (replace(PARAMS, temperature=0.0), PARAMS):
-                rewards: dict[str, list[float]] = {name: [] for name in LESSONS}
-                for (rollout,) in roll_out(engine, pairs, 1, params):
-                    rewards[rollout.domain].append(rollout.reward)
-                columns.append({name: 100 * statistics.fmean(values) for name, values in rewards.items()})
-        greedy, sampled = columns
+            greedy, sampled = (
+                percent_by_domain(roll_out(engine, pairs, 1, params))
+                for params in (replace(PARAMS, temperature=0.0), PARAMS)
+            )
         lines.append(f"| {model} | {' | '.join(f'{greedy[name]:.0f} / {sampled[name]:.0f}' for name in LESSONS)} |")
     return "\n".join(lines)
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from openmimo.checkpoint import Checkpoint
-from openmimo.environments.text import TextEnvironment, text_task
 from openmimo.errors import ConfigError
 from openmimo.model.model import load_model
 from openmimo.train import rl as rl_module
@@ -20,23 +19,16 @@ from openmimo.train.log import read_metrics
 from openmimo.train.optim import OptimConfig
 from openmimo.train.rl import RLConfig, _Learner, _Memory, train_rl
 from openmimo.train.trainer import TrainConfig
+from tests.torch.cluster_worlds import Odd
 from tests.torch.drill_model import tiny_model
 
-RECIPE = '''
+RECIPE = """
 import drills
-from openmimo.environments.text import TextEnvironment, text_task
 from openmimo.train.loss import LossWeights
 from openmimo.train.optim import OptimConfig
 from openmimo.train.rl import RLConfig, train_rl
+from tests.torch.cluster_worlds import Odd
 from tests.torch.drill_model import tiny_model
-
-class Odd(TextEnvironment):
-    """Any text whose characters add up to an odd number is right, so that fresh weights have a chance."""
-    name = "odd"
-    def sample_group(self, rng, split, phrasings, count):
-        return [text_task("odd", "", f"{rng.random():.3f}", "", "") for _ in range(count)]
-    def score(self, task, content):
-        return float(sum(map(ord, content)) % 2)
 
 def rl(run):
     optim = OptimConfig(lr=3e-3, weight_decay=0.0, warmup=0.0, decay=0.0)
@@ -44,7 +36,7 @@ def rl(run):
     config = run.config(6, "odd", save_every=1, bf16=False, balance_speed=1e-3, optim=optim, weights=weights)
     settings = RLConfig(groups=4, samples=8, max_new_tokens=3, eval_tasks=20, slots=16, max_kl=9.0, max_fall=1.0)
     return train_rl(tiny_model(), config, settings, {"odd": Odd()}, drills.text_files(), 2)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +91,6 @@ def test_groups_that_outlive_a_step_are_trained_on_in_the_next(recipe: Path):
     assert sum(curve(folder, "stale")) > 0
     assert sum(curve(folder, "wasted")) == 0  # nothing got too old in four steps
     assert curve(folder, "ratio_mean") == pytest.approx([1.0] * 4, abs=0.1)
-
-
-class Odd(TextEnvironment):
-    """As in the recipe."""
-
-    name = "odd"
-
-    def sample_group(self, rng, split, phrasings, count):
-        return [text_task("odd", "", f"{rng.random():.3f}", "", "") for _ in range(count)]
-
-    def score(self, task, content):
-        return float(sum(map(ord, content)) % 2)
 
 
 def small_run(folder: Path, steps: int, evaluate_every: int = 0, **settings: Any) -> Path:

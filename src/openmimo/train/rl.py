@@ -28,7 +28,7 @@ from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.memory import give_back_fragments
 from openmimo.train.policy import Part, PolicyStep, TokenWeights, pack_rollouts, policy_losses, split_groups
 from openmimo.train.processes import rank_and_world, training_device
-from openmimo.train.rollout import Rollout
+from openmimo.train.rollout import Rollout, percent_by_domain
 from openmimo.train.trainer import EndOfRun, TrainConfig, train
 from openmimo.train.workplace import Players, play_all, workplace
 
@@ -285,10 +285,7 @@ class _Learner:
         scores: dict[str, dict[str, float]] = {}
         for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):
             params = replace(self.params, temperature=temperature, seed=self.rl.seed)
-            rewards: dict[str, float] = {}
-            for (rollout,) in play_all(self.pool, tasks, 1, params):
-                rewards[rollout.domain] = rewards.get(rollout.domain, 0.0) + rollout.reward
-            scores[name] = {domain: 100 * total / count for domain, total in rewards.items()}
+            scores[name] = percent_by_domain(play_all(self.pool, tasks, 1, params))
         return scores
 
 

@@ -7,9 +7,10 @@ writes after it is appended. So the log-probabilities are those of the very sequ
 import queue
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import TracebackType
 
 import numpy as np
@@ -21,7 +22,16 @@ from openmimo.engine.request import Completion, Handle, Stats
 from openmimo.environments import Environment, Task
 from openmimo.errors import RequestError, TrainingError
 
-__all__ = ["Attempt", "EngineAttempt", "Rollout", "RolloutPool", "play_episode", "roll_out", "seeded"]
+__all__ = [
+    "Attempt",
+    "EngineAttempt",
+    "Rollout",
+    "RolloutPool",
+    "percent_by_domain",
+    "play_episode",
+    "roll_out",
+    "seeded",
+]
 
 MAX_REPLIES = 4
 CONCURRENCY = 256
@@ -90,6 +100,20 @@ def roll_out(
     with RolloutPool(engine, params, max_replies) as pool:
         groups = [[pool.start(environment, task, n) for n in range(samples)] for environment, task in tasks]
         return [[attempt.result() for attempt in group] for group in groups]
+
+
+def percent_by_domain(groups: Iterable[Iterable[Rollout]]) -> dict[str, float]:
+    """Mean reward of all attempts of each domain.
+
+    Args:
+        groups: of attempts, as `roll_out` returns them.
+    Returns:
+        percent, by name of the environment, in the order in which these first come.
+    """
+    rewards: dict[str, list[float]] = {}
+    for rollout in chain.from_iterable(groups):
+        rewards.setdefault(rollout.domain, []).append(rollout.reward)
+    return {domain: 100 * sum(values) / len(values) for domain, values in rewards.items()}
 
 
 class Attempt:
