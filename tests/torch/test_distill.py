@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from openmimo.train.distill import (
+    MopdObjective,
     distillation_advantages,
     domain_scales,
     masked_weights,
@@ -41,6 +42,15 @@ def descend(loss_of, steps: int = 200, rate: float = 1.0) -> tuple[Tensor, list[
         (grad_V,) = torch.autograd.grad(loss_of(logits_V), logits_V)
         logits_V = (logits_V - rate * grad_V).detach().requires_grad_()
     return logits_V.softmax(-1).detach(), kls
+
+
+@pytest.mark.parametrize(
+    ("asked", "vocab_size", "has_servers", "chosen"),
+    [(None, 2048, False, True), (None, 151_680, False, False), (None, 2048, True, False), (True, 151_680, False, True),
+     (False, 64, False, False)],
+)  # fmt: skip
+def test_the_form_follows_the_vocabulary_unless_it_is_said(asked, vocab_size, has_servers, chosen):
+    assert MopdObjective(is_full=asked).for_vocabulary(vocab_size, has_servers).is_full is chosen
 
 
 @pytest.mark.parametrize("form", ["sampled", "full"])

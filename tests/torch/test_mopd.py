@@ -137,10 +137,11 @@ def test_a_server_teaches_what_a_checkpoint_does(folders, tmp_path, monkeypatch)
         return [0.0, *known.tolist()], [words.decode([token_id]) for token_id in ids]
 
     monkeypatch.setattr(ServerTeacher, "_score", score)
-    objective = MopdObjective(is_full=False)
-    practice = replace(PRACTICE, draw=lambda step: {"sum": draw(step)["sum"]}, objective=objective)
+    server = ServerTeacher("http://localhost:1/v1", "big")
     curves = []
-    for name, teacher in (("server", ServerTeacher("http://localhost:1/v1", "big")), ("folder", folders["sum"])):
+    for name, teacher, is_full in (("server", server, None), ("folder", folders["sum"], False)):
+        objective = MopdObjective(is_full=is_full)
+        practice = replace(PRACTICE, draw=lambda step: {"sum": draw(step)["sum"]}, objective=objective)
         config = TrainConfig(str(tmp_path / name), 1, weights=NO_MTP, balance_speed=0.0, bf16=False)
         distil(folders["student"], Teachers({"sum": teacher}, folders["student"]), practice, config)
         curves.append(next(one for one in read_metrics(tmp_path / name / "metrics.jsonl") if "loss" in one))
@@ -155,9 +156,9 @@ def test_settings_that_contradict_each_other_are_refused(folders, tmp_path):
     config = TrainConfig(str(tmp_path / "run"), 1)
     own, server = Teachers({"sum": SELF}, folders["student"]), ServerTeacher("http://localhost:1/v1", "big")
     remote = Teachers({"sum": server}, folders["student"])
-    alone = replace(PRACTICE, objective=MopdObjective(alpha=0.5))
+    full, alone = (replace(PRACTICE, objective=one) for one in (MopdObjective(is_full=True), MopdObjective(alpha=0.5)))
     for teachers, practice, reason in (
-        (remote, PRACTICE, "is a server, which scores what was written and nothing else: choose is_full=False"),
+        (remote, full, "is a server, which scores what was written and nothing else: leave is_full open or choose"),
         (own, alone, "compares samples of one task, but samples=1"),
         (own, replace(PRACTICE, params=SamplingParams(top_p=0.9)), "temperature 1 and no filters"),
     ):

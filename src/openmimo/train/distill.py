@@ -4,7 +4,7 @@ A row is a token that the student wrote itself. R rows lie end to end whatever s
 and `domains_R` say which. Nothing here runs a model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ __all__ = [
 SCALE_BOUNDS = (0.25, 4.0)
 """Smallest and largest weight that `domain_scales` gives a domain."""
 
+LARGEST_FULL = 16_384
+"""Largest vocabulary whose whole distributions are kept unasked: 64 KB a token, 3 GB for 50,000 tokens of a step."""
+
 
 @dataclass(frozen=True)
 class MopdObjective:
@@ -31,7 +34,8 @@ class MopdObjective:
         alpha: weight of the outcome advantage beside the teacher's log-ratio; 0 needs no rewards.
         bounds: a token counts if the ratio of its probabilities, trainer / sampler, lies between these.
         max_advantage: limit of the log-ratio, nats.
-        is_full: the reverse KL over the whole vocabulary in place of the sampled token's log-ratio.
+        is_full: the reverse KL over the whole vocabulary in place of the sampled token's log-ratio; None chooses, see
+            `for_vocabulary`.
         has_scales: weigh each domain by `domain_scales`.
     Source: MOPD of MiMo-V2-Flash, which publishes neither alpha nor the bounds; log-ratio limit 5 of the MOPD paper.
     """
@@ -39,8 +43,21 @@ class MopdObjective:
     alpha: float = 0.0
     bounds: tuple[float, float] = (0.5, 2.0)
     max_advantage: float = 5.0
-    is_full: bool = True
+    is_full: bool | None = None
     has_scales: bool = False
+
+    def for_vocabulary(self, vocab_size: int, has_servers: bool = False) -> "MopdObjective":
+        """The same with the form chosen: whole distributions have no noise, but take vocab_size floats a token.
+
+        Args:
+            vocab_size: of the student.
+            has_servers: whether a teacher is a server, which tells of the sampled tokens alone.
+        Returns:
+            `is_full` where it is set, else whether the vocabulary has at most LARGEST_FULL tokens and all teachers are
+            in the process.
+        """
+        chosen = vocab_size <= LARGEST_FULL and not has_servers if self.is_full is None else self.is_full
+        return replace(self, is_full=chosen)
 
 
 def masked_weights(logprobs_R: Tensor, sampled_R: Tensor, bounds: tuple[float, float]) -> Tensor:

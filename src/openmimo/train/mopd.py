@@ -119,6 +119,8 @@ def distil(
     _check(teachers, practice)
     files = {name: (student / name).read_text(encoding="utf-8") for name in TEXT_FILES if (student / name).is_file()}
     model = load_model(Checkpoint.open(student))
+    objective = practice.objective.for_vocabulary(model.config.vocab_size, bool(teachers.servers))
+    practice = replace(practice, objective=objective)
     plan, place = EnginePlan(dict(model.config.published), files, practice.weights, practice.slots), workplace()
     with place.open_players(plan, published_tensors(model)) as players, place.open_scorers(teachers) as scorers:
         report = preflight(student, teachers, practice, model, players, Path(config.folder))
@@ -186,7 +188,7 @@ class _School:
         batches = [pack_rollouts(part, PAD_ID).to(training_device()) for _, part in parts]
         asked = [(domain, batch) for (domain, _), batch in zip(parts, batches, strict=True)]
         checkpoints = [pair for pair in asked if pair[0] not in self.teachers.servers]
-        opinions = self.scorers.score(checkpoints, self.practice.objective.is_full)
+        opinions = self.scorers.score(checkpoints, bool(self.practice.objective.is_full))
         for (domain, part), batch in zip(parts, batches, strict=True):
             rollouts = tuple(rollout for group in part for rollout in group)
             advantages = [value for group in part for value in group_advantages([one.reward for one in group])]
@@ -303,7 +305,7 @@ def _check(teachers: Teachers, practice: Practice) -> None:
     if objective.is_full and teachers.servers:
         raise ConfigError(
             f"the teacher of {', '.join(teachers.servers)} is a server, which scores what was written and nothing "
-            "else: choose is_full=False"
+            "else: leave is_full open or choose False"
         )
     if objective.alpha and practice.samples < 2:
         raise ConfigError(
