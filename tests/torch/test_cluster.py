@@ -1,8 +1,11 @@
 """Players, teachers and tools on a local Ray cluster: what they give is what one process gives, whoever is killed."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import drills
@@ -103,6 +106,33 @@ def test_rollouts_are_those_of_one_process_though_a_player_is_killed(cluster, mo
     assert deaths == 1
 
 
+def test_a_player_that_hangs_is_replaced(cluster, monkeypatch, capsys):
+    """Stopped, it neither answers nor dies."""
+    monkeypatch.setattr(cluster, "_sizes", replace(cluster._sizes, player_timeout_s=TIMEOUT_S))
+    usual, stopped = RayPlayers.next_finished, []
+
+    def next_finished(self: RayPlayers):
+        finished = usual(self)
+        if not stopped:
+            stopped.append(pid_of("ray::Player"))
+            os.kill(stopped[0], signal.SIGSTOP)
+        return finished
+
+    tasks, tensors = problems(8), published_tensors(tiny_model())
+    with ThisProcess().open_players(small_plan(), tensors) as players:
+        here = told(play_all(players, tasks, 4, PARAMS))
+    monkeypatch.setattr(RayPlayers, "next_finished", next_finished)
+    with cluster.open_players(small_plan(), tensors) as players:
+        assert told(play_all(players, tasks, 4, PARAMS)) == here
+        assert players.deaths == 1
+    assert "finished no episode for 4 s" in capsys.readouterr().err
+
+
+def pid_of(title: str) -> int:
+    found = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(title.encode())]
+    return int(found[0].parent.name)
+
+
 def what_became(folder: Path, *names: str) -> tuple[bytes, list]:
     """The last weights and some curves of a run."""
     records = read_metrics(folder.parent / "metrics.jsonl")
@@ -194,7 +224,7 @@ def test_a_run_is_given_up_when_players_only_die(cluster, monkeypatch):
     monkeypatch.setattr(players_module, "MAX_DEATHS", 0)
     kill_in_the_middle(monkeypatch, 0)
     with (
-        RayPlayers(small_plan(), published_tensors(tiny_model()), [here()], cluster.join()) as players,
+        RayPlayers(small_plan(), published_tensors(tiny_model()), [here()], cluster.join(), 60.0) as players,
         pytest.raises(TrainingError, match="1 players died and no episode was finished"),
     ):
         play_all(players, problems(1), 1, PARAMS)

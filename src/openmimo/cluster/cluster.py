@@ -31,6 +31,7 @@ class Sizes:
 
     Attributes:
         players: engines; 0 for one on each node, with as many threads as the node has CPUs by Ray's account.
+        player_timeout_s: seconds in which a player must end an episode while it has any; else it is replaced.
         tools: warm workers for each environment, which is also how many of its episodes are judged at once.
         tool_timeout_s: seconds for one judgement, after which its worker is replaced.
         teachers: workers for each checkpoint that teaches.
@@ -38,6 +39,7 @@ class Sizes:
     """
 
     players: int = 0
+    player_timeout_s: float = 1800.0
     tools: int = 4
     tool_timeout_s: float = 60.0
     teachers: int = 1
@@ -84,8 +86,8 @@ class RayCluster:
         Raises:
             ConfigError: as `join`.
         """
-        toolbox = self.join()
-        with RayPlayers(plan, tensors, self._spots(self._sizes.players), toolbox) as players:
+        toolbox, sizes = self.join(), self._sizes
+        with RayPlayers(plan, tensors, self._spots(sizes.players), toolbox, sizes.player_timeout_s) as players:
             self.players = players
             yield players
         self.players = None

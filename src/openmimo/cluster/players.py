@@ -3,6 +3,7 @@
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray import ObjectRef
+from ray.exceptions import GetTimeoutError
 
 from openmimo.cluster.actors import Spot, import_from, is_lost, reason, start_actor
 from openmimo.cluster.toolbox import JudgedElsewhere, Place, Toolbox
@@ -24,6 +26,9 @@ from openmimo.train.engine_plan import EnginePlan
 from openmimo.train.rollout import Attempt, EngineAttempt, Rollout, play_episode, seeded
 
 __all__ = ["RayAttempt", "RayPlayers"]
+
+CHECKS = 4
+"""Looks at every player in the time after which one that finishes nothing is replaced."""
 
 MAX_DEATHS = 3
 """Deaths of players without a finished episode between them, for each player, after which the run is given up."""
@@ -92,6 +97,7 @@ class _Worker:
     def __init__(self, actor: Any, spot: Spot):
         self.actor, self.spot = actor, spot
         self.playing: set[RayAttempt] = set()
+        self.heard_s = time.monotonic()  # of an episode that began while none ran, or ended
 
 
 class RayPlayers:
@@ -102,6 +108,8 @@ class RayPlayers:
         tensors: first weights.
         spots: one for each engine.
         toolbox: judges the episodes.
+        timeout_s: seconds in which a player must end an episode while it has any, or take over weights; one that does
+            not is replaced.
     Attributes:
         params: how to sample; they hold for attempts that are started from then on.
         attempts: all that were started; those that are of no more interest may be removed.
@@ -112,14 +120,21 @@ class RayPlayers:
         RequestError: there is no tokenizer.
     """
 
-    def __init__(self, plan: EnginePlan, tensors: Mapping[str, np.ndarray], spots: Sequence[Spot], toolbox: Toolbox):
+    def __init__(
+        self,
+        plan: EnginePlan,
+        tensors: Mapping[str, np.ndarray],
+        spots: Sequence[Spot],
+        toolbox: Toolbox,
+        timeout_s: float,
+    ):
         if "tokenizer.json" not in plan.files:
             raise RequestError("this checkpoint has no tokenizer.json, so it cannot chat: roll out with one that has")
         self.params = SamplingParams()
         self.attempts: list[Attempt] = []
         self.engines = len(spots)
         self.deaths = 0
-        self._plan, self._toolbox = plan, toolbox
+        self._plan, self._toolbox, self._timeout_s = plan, toolbox, timeout_s
         self._room = 2 * plan.slots  # an engine always has one waiting where another ends
         self._weights = ray.put(dict(tensors))
         self._workers = [self._hire(spot) for spot in spots]
@@ -192,11 +207,27 @@ class RayPlayers:
     # What follows runs on the one thread.
 
     def _run(self) -> None:
-        while (job := self._inbox.get()) is not None:
+        watched_s = time.monotonic()
+        while True:
             try:
+                if (job := self._inbox.get(timeout=self._timeout_s / CHECKS)) is None:
+                    return
                 job()
+            except queue.Empty:
+                pass
             except Exception as error:
                 self._give_up(reason(error))
+            if time.monotonic() - watched_s > self._timeout_s / CHECKS:
+                watched_s = time.monotonic()
+                self._end_hung()
+
+    def _end_hung(self) -> None:
+        """Kill players that play and finish nothing; their episodes then fail as those of any dead one."""
+        for worker in self._workers:
+            if worker.playing and time.monotonic() - worker.heard_s > self._timeout_s:
+                print(f"a player has finished no episode for {self._timeout_s:g} s: it is ended", file=sys.stderr)
+                worker.heard_s = time.monotonic()
+                ray.kill(worker.actor)
 
     def _hire(self, spot: Spot) -> _Worker:
         options = {"max_concurrency": self._room, "concurrency_groups": {"control": 2}}
@@ -219,12 +250,15 @@ class RayPlayers:
                 self._send(attempt, worker)
 
     def _send(self, attempt: RayAttempt, worker: _Worker) -> None:
+        if not worker.playing:
+            worker.heard_s = time.monotonic()
         worker.playing.add(attempt)
         played = worker.actor.play.remote(attempt.number, *attempt.errand).future()
         played.add_done_callback(lambda future: self._inbox.put(partial(self._end, attempt, worker, future)))
 
     def _end(self, attempt: RayAttempt, worker: _Worker, played: "Future[tuple[Rollout | None, float]]") -> None:
         worker.playing.discard(attempt)
+        worker.heard_s = time.monotonic()
         error = played.exception()
         if is_lost(error):
             self._replace(worker, error)
@@ -279,9 +313,9 @@ class RayPlayers:
         ]
         for worker, ref in sent:
             try:
-                ray.get(ref)
+                ray.get(ref, timeout=self._timeout_s)
             except Exception as error:
-                if not is_lost(error):
+                if not is_lost(error) and not isinstance(error, GetTimeoutError):
                     done.set_exception(reason(error))
                     return
                 self._replace(worker, error)  # the new one begins with the new weights
