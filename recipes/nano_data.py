@@ -121,7 +121,10 @@ class Trees:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
         asked = task.messages[1:]
         branch = self.cut([*asked, *(task.gold if rng.random() < 0.3 else task.gold[:1])])
-        return branch if len(branch.ids) <= SLOTS[-1][1] else self.cut([*asked, task.gold[0]])
+        longest = SLOTS[-1][1]
+        if len(branch.ids) > longest:
+            branch = self.cut([*asked, task.gold[0]])
+        return Branch(branch.ids[:longest], branch.weights[:longest])  # the longest plans lose their end
 
     def cut(self, messages: Sequence[Message]) -> Branch:
         """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any."""

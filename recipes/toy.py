@@ -138,7 +138,7 @@ def documents(chat: ChatFormat, rng: random.Random) -> Iterator[Branch]:
 def notes(rng: random.Random, home: Home) -> str:
     """Rows of a home's listing once more, in another order."""
     devices = rng.sample(home.devices, len(home.devices))
-    return "\n".join(rng.choice((home.row(device), home.quote(device, "full"))) for device in devices)
+    return "\n".join(rng.choice((home.row(device), home.quote(device))) for device in devices)
 
 
 def request_batch(chat: ChatFormat, step: int) -> PackedBatch:

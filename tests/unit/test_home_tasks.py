@@ -140,18 +140,14 @@ def test_a_look_up_goes_through_a_domain_and_says_which_row_was_meant():
     assert find(home, radiator, "nickname") == ("maria radiator, heat 21 °C, now 19 °C",)
 
 
-@pytest.mark.parametrize(
-    ("naming", "quote"),
-    [
-        ("full", "front door, locked"),
-        ("alias", "main door = front door, locked"),
-    ],
-)
-def test_a_quote_starts_at_the_words_that_the_request_uses(naming, quote):
+def test_a_quote_starts_at_the_words_that_the_request_uses():
     home = small_home()
     device = home.named("front door")
     assert device is not None
-    assert home.quote(device, naming) == quote
+    assert home.quote(device) == "front door, locked"
+    assert home.quote(device, by_alias=True) == "main door = front door, locked"
+    home.asks_first = True
+    assert home.quote(device) == "front door, locked, ask first"
 
 
 def test_extra_commands_and_wrong_values_lose_the_reward():

@@ -50,7 +50,7 @@ def work_out(draft: Draft, home: Home, offered: Collection[str]) -> Worked:
     Returns:
         The replies and what came of them.
     """
-    reasoning = "\n".join((*_thoughts(draft, home), *_tools(draft))) or "none"
+    reasoning = "\n".join((*_thoughts(draft, draft.listed or home), *_tools(draft))) or "none"
     home = home.copy()
     if not draft.calls:
         assert draft.answer is not None

@@ -29,7 +29,7 @@ def find(home: Home, device: Device, naming: str) -> tuple[str, ...]:
         Lines of the reasoning.
     """
     if naming in _BY_NAME:
-        return (home.quote(device, naming),)
+        return (home.quote(device, by_alias=naming == "alias"),)
     return look_up(home, (device.domain,), "" if naming in _ANYWHERE else device.area, (device,))
 
 

@@ -191,18 +191,18 @@ class Home:
         Whatever a request calls a device by stands before what is to be found out: a reader of the line that has
         matched the domain and area, the alias or the name only has to read on.
         """
-        return f"{device.domain} {device.area}: {self.quote(device, 'alias')}"
+        return f"{device.domain} {device.area}: {self.quote(device, by_alias=True)}"
 
-    def quote(self, device: Device, naming: str) -> str:
+    def quote(self, device: Device, by_alias: bool = False) -> str:
         """The part of the device's row from where a request matches it to the end.
 
         Args:
             device: one of `devices`.
-            naming: how the request says it, see `Mention`.
+            by_alias: whether the request says it by its alias.
         Returns:
-            From the alias on where it is said by that, else from the name on.
+            From the alias on, if it is said by that and has one, else from the name on.
         """
-        alias = f"{device.alias} = " if device.alias and naming == "alias" else ""
+        alias = f"{device.alias} = " if device.alias and by_alias else ""
         asks = ", ask first" if self.asks_first and device.domain == "lock" else ""
         return f"{alias}{device.name}, {device.state_text(self.rooms[device.area])}{asks}"
 

@@ -69,6 +69,7 @@ class Draft:
         thoughts: lines of the reasoning, where they are not just how the rows are found.
         history: turns before the request, oldest first.
         home: the home by the time of the request, where earlier turns have changed it.
+        listed: the home as the listing shows it, where earlier turns have changed it.
         action: what is asked to be done, where the answer is a question.
         lacking: the tool that would do it and is not on offer.
     """
@@ -83,6 +84,7 @@ class Draft:
     thoughts: tuple[str, ...] | None = None
     history: tuple[Message, ...] = ()
     home: Home | None = None
+    listed: Home | None = None
     action: tuple[str, Value] | None = None
     lacking: str = ""
 

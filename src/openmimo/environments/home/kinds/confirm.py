@@ -33,7 +33,7 @@ def confirm(scene: Scene) -> Draft | None:
         {},
         naming="it",
         rows=[lock],
-        thoughts=(scene.home.quote(lock, "it"),),
+        thoughts=(scene.home.quote(lock),),
         calls=(make_call(lock, "unlock"),) if is_yes else (),
         answer=None if is_yes else kept_answer(lock),
         history=(Message("user", request.request), Message("assistant", question.text)),

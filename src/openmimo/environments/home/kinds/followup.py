@@ -85,7 +85,7 @@ def followup(scene: Scene) -> Draft | None:
         return None
     draft = scene.rng.choice(_FOLLOWUPS)(scene, earlier)
     if draft is not None:
-        draft.history, draft.home = earlier.history, earlier.scene.home
+        draft.history, draft.home, draft.listed = earlier.history, earlier.scene.home, scene.home
     return draft
 
 
@@ -229,7 +229,7 @@ def _how_is_it(scene: Scene, earlier: Earlier) -> Draft | None:
 
 def _anew(scene: Scene, earlier: Earlier) -> Draft | None:
     """A request of its own, about devices that the listing still shows as they are."""
-    draft = scene.rng.choice((named, named, alias, state, missing))(earlier.scene)
+    draft = scene.rng.choice((named, named, alias, state, missing))(scene)
     is_old = draft is None or any(_was_spoken_of(earlier, device) for device in draft.rows)
     return None if is_old else draft
 
@@ -302,7 +302,7 @@ def _clarify(scene: Scene) -> Draft | None:
         slots,
         naming="it",
         rows=chosen,
-        thoughts=tuple(scene.home.quote(one, "it") for one in chosen),
+        thoughts=tuple(scene.home.quote(one) for one in chosen),
         calls=tuple(make_call(one, intent, value) for one in chosen),
         history=(Message("user", asked.request), Message("assistant", asked.answer.text)),
     )

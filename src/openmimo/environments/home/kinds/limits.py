@@ -53,17 +53,8 @@ def _no_timer(scene: Scene, device: Device) -> Draft | None:
     """A timer, or an action for later, where there is no tool for it."""
     length = sample_duration(scene.rng)
     if scene.rng.random() < 0.3 and "HassStartTimer" not in scene.offered:
-        slots = {"v": length.text}
-        lines = (length.step,)
-        return scene.phrase(
-            "timer",
-            slots,
-            naming="none",
-            rows=[],
-            thoughts=lines,
-            answer=unsupported_answer(),
-            lacking="HassStartTimer",
-        )
+        known = {"thoughts": (length.step,), "answer": unsupported_answer(), "lacking": "HassStartTimer"}
+        return scene.phrase("timer", {"v": length.text}, naming="none", rows=[], **known)
     picked = pick_action(scene, device)
     if picked is None or "Schedule" in scene.offered:
         return None
