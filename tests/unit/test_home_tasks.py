@@ -338,7 +338,7 @@ def test_a_home_without_such_a_task_says_so():
     home.devices = [device for device in home.devices if device.domain in ("sensor", "binary_sensor")]
     with pytest.raises(ValueError, match="no task of kind named"):
         sample_task(random.Random(0), home, "named")
-    with pytest.raises(ValueError, match="choose from named, alias"):
+    with pytest.raises(ValueError, match="choose from named, plain, alias"):
         sample_task(random.Random(0), home, "named ones")
     possible = {"state", "missing", "area", "unsupported", "timer", "count"}
     assert {task.kind for task in sample_tasks(random.Random(0), home, 20)} <= possible

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from openmimo.environments.energy.board import Board
 from openmimo.environments.energy.problem import Load, Plan, Problem
 
@@ -32,7 +34,7 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
     Returns:
         Lines such as "18: 31+34=65 best", or None where sun covers an hour only in part.
     """
-    lines, best = [deadline_line(board, load)], float("inf")
+    starts = list[tuple[str, int]]()
     for start in range(load.by - load.hours + 1):
         prices = _whole_prices(problem, plan, range(start, start + load.hours), load.kw)
         if prices is None:
@@ -41,8 +43,16 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
         for price in prices[1:]:
             total += price
             text += f"+{price}={total}"
-        lines.append(f"{board.hours[start]}: {text}{' best' if total < best else ''}")
-        best = min(best, total)
+        starts.append((f"{board.hours[start]}: {text}", total))
+    return [deadline_line(board, load), *_mark_best(starts)]
+
+
+def _mark_best(costs: Iterable[tuple[str, int]]) -> list[str]:
+    """The texts, "best" after each whose cost is lower than all before it."""
+    lines, best = list[str](), float("inf")
+    for text, cost in costs:
+        lines.append(f"{text} best" if cost < best else text)
+        best = min(best, cost)
     return lines
 
 
@@ -91,12 +101,8 @@ def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
     Returns:
         Lines such as "20: 24 best".
     """
-    lines, best = list[str](), None
-    for hour, price in zip(board.hours, board.prices, strict=True):
-        is_better = best is None or (price < best if is_lowest else price > best)
-        best = price if is_better else best
-        lines.append(f"{hour}: {price}{' best' if is_better else ''}")
-    return lines
+    rows = zip(board.hours, board.prices, strict=True)
+    return _mark_best((f"{hour}: {price}", price if is_lowest else -price) for hour, price in rows)
 
 
 def battery_lines(board: Board) -> list[str]:

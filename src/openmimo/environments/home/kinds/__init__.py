@@ -15,13 +15,14 @@ from openmimo.environments.home.kinds.missing import missing
 from openmimo.environments.home.kinds.questions import state
 from openmimo.environments.home.kinds.relative import relative
 from openmimo.environments.home.kinds.several import area, pair
-from openmimo.environments.home.kinds.single import alias, named
+from openmimo.environments.home.kinds.single import alias, named, plain
 from openmimo.environments.home.kinds.timers import schedule, timer
 
 __all__ = ["KINDS", "Draft", "Scene", "draw_draft"]
 
 _BUILDERS: dict[str, Callable[[Scene], Draft | None]] = {
     "named": named,
+    "plain": plain,
     "alias": alias,
     "state": state,
     "missing": missing,

@@ -31,7 +31,7 @@ class Condition(NamedTuple):
     Attributes:
         text: how it is said.
         device: what tells; None for the weather.
-        quote: how the row that tells is found.
+        rows: how what tells is looked up.
         check: the comparison as the reasoning writes it.
         holds: whether it is so.
         told: how things are, for the reply where nothing is done.
@@ -40,7 +40,7 @@ class Condition(NamedTuple):
 
     text: str
     device: Device | None
-    quote: str
+    rows: tuple[str, ...]
     check: str
     holds: bool
     told: str
@@ -62,7 +62,7 @@ def condition(scene: Scene) -> Draft | None:
     is_unless = scene.rng.random() < 0.2
     is_done = found.holds != is_unless
     slots = {"c": found.text, "do": say_action(scene, picked[0], mention, picked[1])}
-    thoughts = (found.quote, _verdict(found.check, found.holds, is_done))
+    thoughts = (*found.rows, _verdict(found.check, found.holds, is_done))
     return scene.phrase(
         "unless" if is_unless else "if",
         slots,
@@ -113,8 +113,8 @@ def _device(scene: Scene) -> Condition | None:
         return None
     asked = word if scene.rng.random() < 0.5 else _OPPOSITE[word]
     text = scene.part("if_state", device_slots(scene.rng, mention) | {"s": asked})
-    quote = "\n".join(find(scene.home, device, mention.naming))
-    return Condition(text, device, quote, asked, asked == word, f"the {device.name} is {word}", device.name)
+    rows = find(scene.home, device, mention.naming)
+    return Condition(text, device, rows, asked, asked == word, f"the {device.name} is {word}", device.name)
 
 
 def _sensor(scene: Scene, measures: str) -> Device | None:
@@ -132,8 +132,8 @@ def _motion(scene: Scene) -> Condition | None:
     text = scene.part("if_somebody" if is_asked else "if_nobody", area_slots(device.area))
     told = f"there is {'' if is_seen else 'no '}motion in the {device.area}"
     check = "detected" if is_asked else "clear"
-    quote = "\n".join(find(scene.home, device, "area"))
-    return Condition(text, device, quote, check, is_seen == is_asked, told, "motion")
+    rows = find(scene.home, device, "area")
+    return Condition(text, device, rows, check, is_seen == is_asked, told, "motion")
 
 
 def _temperature(scene: Scene) -> Condition | None:
@@ -168,6 +168,6 @@ def _compare(scene: Scene, above: str, below: str, present: int, device: Device 
     said = say_percent(scene.rng, limit, {}) if is_percent else say_temperature(scene.rng, limit).text
     slots = {"v": said} | (area_slots(device.area) if device else {})
     text = scene.part(above if is_above else below, slots)
-    quote = "\n".join(measured(scene.home, device)) if device else f"{present} °C outside"
+    rows = measured(scene.home, device) if device else (f"{present} °C outside",)
     holds = present > limit if is_above else present < limit
-    return Condition(text, device, quote, f"{present} {'>' if is_above else '<'} {limit}", holds, told, str(present))
+    return Condition(text, device, rows, f"{present} {'>' if is_above else '<'} {limit}", holds, told, str(present))

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from openmimo.environments.home.answers import missing_answer
 from openmimo.environments.home.kinds.base import ACTIONS, Draft, Scene
-from openmimo.environments.home.kinds.questions import QUESTIONS, area_slots, ask_slots, asked_words, measuring
+from openmimo.environments.home.kinds.questions import (
+    MEASURED_BY,
+    QUESTIONS,
+    area_slots,
+    ask_slots,
+    asked_words,
+    measuring,
+)
 from openmimo.environments.home.lookups import look_up
 from openmimo.environments.home.mentions import Mention, absent_mention
 from openmimo.environments.home.values import sample_value
 
 __all__ = ["missing"]
-
-_WHERE = {
-    "temperature": ("sensor", "climate"),
-    "humidity": ("sensor",),
-    "motion": ("binary_sensor",),
-    "light": ("light",),
-}
-"""The domains that tell it."""
 
 
 def missing(scene: Scene) -> Draft | None:
@@ -54,6 +53,6 @@ def _missing_in_area(scene: Scene) -> Draft | None:
     noun = {"temperature": "thermometer", "humidity": "humidity sensor", "motion": "motion sensor"}.get(what, "light")
     intent = scene.rng.choice(("too_dark", "too_bright")) if what == "light" else f"ask_area_{what}"
     mention = Mention("", "absent_area", area=area, noun=noun)
-    thoughts = look_up(scene.home, _WHERE[what], area, ())
+    thoughts = look_up(scene.home, MEASURED_BY.get(what, ("light",)), area, ())
     answer = missing_answer(mention)
     return scene.phrase(intent, area_slots(area), naming="absent_area", rows=[], thoughts=thoughts, answer=answer)

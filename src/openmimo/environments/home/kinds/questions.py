@@ -19,17 +19,21 @@ from openmimo.environments.home.words import in_area
 from openmimo.environments.home.world import Home
 
 __all__ = [
+    "MEASURED_BY",
     "QUESTIONS",
     "area_slots",
     "ask_area",
     "ask_device",
     "ask_slots",
     "asked_words",
+    "measured",
     "measuring",
     "questions_for",
     "state",
 ]
 
+MEASURED_BY = {"temperature": ("sensor", "climate"), "humidity": ("sensor",), "motion": ("binary_sensor",)}
+"""Domains that tell it: sensors come before thermostats."""
 QUESTIONS = {
     "light": ("ask_on", "ask_state", "ask_brightness"),
     "switch": ("ask_on", "ask_state"),
@@ -103,9 +107,8 @@ def ask_area(scene: Scene, device: Device, intent: str) -> Draft | None:
 
 
 def measured(home: Home, device: Device) -> tuple[str, ...]:
-    """Lines of the reasoning that find what tells how warm or damp a room is: sensors come before thermostats."""
-    domains = ("sensor", "climate") if device.domain == "climate" else (device.domain,)
-    return look_up(home, domains, device.area, (device,))
+    """Lines of the reasoning that find what tells how warm or damp a room is, or whether something moves there."""
+    return look_up(home, MEASURED_BY[device.noun.measures or "temperature"], device.area, (device,))
 
 
 def area_slots(area: str) -> dict[str, str]:

@@ -16,13 +16,20 @@ from openmimo.environments.home.mentions import listed_mention, named_mention
 from openmimo.environments.home.values import NO_VALUE
 from openmimo.environments.home.words import in_area
 
-__all__ = ["alias", "named"]
+__all__ = ["alias", "named", "plain"]
 
 
 def named(scene: Scene) -> Draft | None:
     """One action on a device called by its name."""
     device = scene.rng.choice(scene.home.devices)
     return action_draft(scene, device, named_mention(device)) if device.domain in ACTIONS else None
+
+
+def plain(scene: Scene) -> Draft | None:
+    """One action on a device that is called what most are: its area and a plain noun, as in "kitchen light"."""
+    known = [device for device in scene.home.devices if device.domain in ACTIONS and device.noun.is_plain]
+    device = scene.pick([device for device in known if device.name == f"{device.area} {device.noun.text}"])
+    return action_draft(scene, device, named_mention(device)) if device else None
 
 
 def alias(scene: Scene) -> Draft | None:
