@@ -26,6 +26,7 @@ from openmimo.evals import wilson
 from openmimo.loading import Weights, load
 from openmimo.model.model import MiMo, load_model, published_tensors
 from openmimo.train.data import PackedBatch
+from openmimo.train.distill import MopdObjective
 from openmimo.train.log import read_metrics
 from openmimo.train.loss import LossWeights
 from openmimo.train.merge import add_tasks, average
@@ -39,6 +40,11 @@ from openmimo.train.trainer import train
 TASKS, SAMPLES = 300, 8
 QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """Student's t for a 95% interval, by number of seeds."""
+SCALED = {
+    "full-scaled": (1, MopdObjective(has_scales=True)),
+    "sampled-scaled": (1, MopdObjective(is_full=False, has_scales=True)),
+}
+"""Students beside those of the recipe: domains weighed by the scale of their signals."""
 IN_Q4 = ", in q4"
 NEAR = 1.0
 """Points below a teacher at which it counts as reached."""
@@ -78,6 +84,7 @@ def make_models(out: Path, seed: int) -> dict[str, Path]:
     mopd_toy.sft(sft, seed)
     mopd_toy.rl(rl, seed)
     mopd_toy.mopd(mopd, seed)
+    mopd_toy.make_students(mopd, seed, SCALED)
     start = mopd.result_of("sft")
     teachers = {name: mopd.result_of("rl", name) for name in DRILLS}
     # Mix-RL gets the rollouts of the teachers and of a student together.
@@ -90,7 +97,7 @@ def make_models(out: Path, seed: int) -> dict[str, Path]:
     return {
         "SFT": start,
         **{f"teacher {name}": path for name, path in teachers.items()},
-        **{f"MOPD {part}": mopd.result_of("mopd", part) for part in mopd_toy.VARIANTS},
+        **{f"MOPD {part}": mopd.result_of("mopd", part) for part in students()},
         f"MOPD {student}{IN_Q4}": mopd.result_of("mopd", student),
         f"MOPD {student}, finished{IN_Q4}": mopd.result_of("mopd", "q4"),
         "Mix-RL": mixed,
@@ -98,6 +105,11 @@ def make_models(out: Path, seed: int) -> dict[str, Path]:
         "average": save_merged(out / "merged" / "average", average(tuned)),
         "task arithmetic": save_merged(out / "merged" / "tasks", add_tasks(base, tuned)),
     }
+
+
+def students() -> list[str]:
+    """Names of all distillations of the three teachers."""
+    return [*mopd_toy.VARIANTS, *SCALED]
 
 
 def imitate(run: Run, seed: int, start: Path, teachers: Mapping[str, Path]) -> Path:
@@ -161,7 +173,7 @@ def steps_to_teachers(out: Path) -> dict[str, dict[str, int | None]]:
     are scored on the way, or None."""
     goals = {name: on_the_way(Run(out, "mopd").result_of("rl", name))[name] - NEAR for name in DRILLS}
     found: dict[str, dict[str, int | None]] = {}
-    for part in mopd_toy.VARIANTS:
+    for part in students():
         records = [record for record in read_metrics(out / "mopd" / part / "metrics.jsonl") if "sampled" in record]
         found[f"MOPD {part}"] = {
             name: next((record["step"] + 1 for record in records if record["sampled"][name] >= goal), None)
@@ -235,7 +247,7 @@ def verdicts(seeds: Sequence[Scores]) -> list[str]:
         apart = "apart" if mean - spread > before + around else "overlapping"
         lines.append(f"- The teacher of {drill} is {mean - before:+.1f} points from SFT, intervals {apart}.")
     best = {drill: max(means(f"teacher {name}")[drill][0] for name in DRILLS) for drill in DRILLS}
-    for part in mopd_toy.VARIANTS:
+    for part in students():
         mine = means(f"MOPD {part}")
         gaps = ", ".join(f"{drill} {mine[drill][0] - best[drill]:+.1f}" for drill in DRILLS)
         lines.append(f"- MOPD {part} from the best teacher of each drill: {gaps} points.")

@@ -16,7 +16,7 @@ distilled from itself with its weights rounded to 4 bits.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -155,16 +155,21 @@ def reinforce(run: Run, seed: int, steps: int, part: str, drills: Sequence[str])
 
 
 def mopd(run: Run, seed: int = SEED) -> Path:
-    """Students of the three teachers, from the same SFT checkpoint; then the first one, for weights of 4 bits."""
-    start = run.result_of("sft")
-    teachers = Teachers({name: run.result_of("rl", name) for name in DRILLS}, start)
-    for part, (samples, objective) in VARIANTS.items():
-        practice = Practice(partial(problems, seed, ROLLOUTS // samples), samples, PARAMS, objective)
-        distil(start, teachers, practice, student_config(run, MOPD_STEPS, part), progress, 10)
+    """Students of the three teachers; then the first one, for weights of 4 bits."""
+    make_students(run, seed, VARIANTS)
     student = run.result_of("mopd", next(iter(VARIANTS)))
     itself = Teachers(dict.fromkeys(DRILLS, SELF), student)
     practice = Practice(partial(problems, seed + 1, ROLLOUTS), params=PARAMS, weights="q4")
     return distil(student, itself, practice, student_config(run, FINISH_STEPS, "q4"), progress, 10)
+
+
+def make_students(run: Run, seed: int, variants: Mapping[str, tuple[int, MopdObjective]]) -> None:
+    """Distil the three teachers, from the same SFT checkpoint, in each way of a table such as VARIANTS."""
+    start = run.result_of("sft")
+    teachers = Teachers({name: run.result_of("rl", name) for name in DRILLS}, start)
+    for part, (samples, objective) in variants.items():
+        practice = Practice(partial(problems, seed, ROLLOUTS // samples), samples, PARAMS, objective)
+        distil(start, teachers, practice, student_config(run, MOPD_STEPS, part), progress, 10)
 
 
 def student_config(run: Run, steps: int, part: str) -> TrainConfig:

@@ -16,8 +16,9 @@ from openmimo.chat import ChatFormat, Message
 from openmimo.environments import car, energy, maths, programs, recall
 from openmimo.environments.base import Split, Task
 from openmimo.environments.home import KIND_WEIGHTS, Home, sample_home, sample_tasks
-from openmimo.environments.home.lookups import find, rows_of
-from openmimo.environments.home.words import invent_word
+from openmimo.environments.home.lookups import find, scan
+from openmimo.environments.home.mentions import Mention, resolve
+from openmimo.environments.home.words import invent_word, noun_phrases
 from openmimo.model.attention import Layout
 from openmimo.model.model import MiMo
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
@@ -28,12 +29,13 @@ __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
 SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
 TRAINED_KINDS = {**KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 8}
-TRAINED_KINDS |= {"confirm": 5, "count": 6}
+TRAINED_KINDS |= {"confirm": 5, "count": 6, "robot": 10}
 """Shares of the kinds of home tasks in training: what takes long to learn comes more often than in evaluation, and
 devices called what most people's are, which names drawn at random seldom give."""
 ROWS, BRANCHES, DRILLS = 2, 16, 4
 SLOTS = ((9, 128), (6, 192), (3, 384))
 """Numbers and lengths of slots: as many columns each, so one shape outside attention; in it, short slots cost less."""
+LONGEST = SLOTS[-1][1]
 CONTEXT_WEIGHT = 0.1
 MAX_DEVICES = 14
 LONG_STEPS = 0.06
@@ -123,28 +125,32 @@ class Trees:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
         asked = task.messages[1:]
         branch = self.cut([*asked, *(task.gold if rng.random() < 0.3 else task.gold[:1])])
-        longest = SLOTS[-1][1]
-        if len(branch.ids) > longest:
-            branch = self.cut([*asked, task.gold[0]])
-        return Branch(branch.ids[:longest], branch.weights[:longest])  # the longest plans lose their end
+        return branch if len(branch.ids) < LONGEST else self.cut([*asked, task.gold[0]])
 
     def cut(self, messages: Sequence[Message]) -> Branch:
-        """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any."""
+        """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any. The
+        longest plans and look-ups lose their end."""
         ids, weights = encode_reply(self.chat, [Message("system", ""), *messages], (), CONTEXT_WEIGHT)
-        return Branch(ids[self.skipped :], weights[self.skipped :])
+        end = self.skipped + LONGEST
+        return Branch(ids[self.skipped : end], weights[self.skipped : end])
 
 
 def _drill_item(rng: random.Random, home: Home) -> tuple[str, Sequence[str]]:
-    """What is asked for, by a name of its own or by domain and area, there or not; and the lines that tell."""
+    """What is asked for, by a name of its own, a noun or a domain, there or not; and the lines that tell."""
     device = rng.choice(home.devices)
     if device.nick and rng.random() < 0.6:
         return device.name, find(home, device, "nickname")
     if rng.random() < 0.2:
         name = f"{invent_word(rng)} {device.noun.head}"
         return name, (f"{name}: none",)
+    if rng.random() < 0.5:
+        area = "" if rng.random() < 0.6 else device.area
+        noun = rng.choice(noun_phrases(device.noun))
+        fitting = resolve(home, Mention(f"{area} {noun}".strip(), "area" if area else "house", area=area, noun=noun))
+        return f"{area} {noun}".strip(), scan(home, device.domain, area, fitting)
     other = device if rng.random() < 0.6 else rng.choice(home.devices)
     area = "" if rng.random() < 0.25 else other.area
-    return f"{device.domain} {area}".strip(), rows_of(home, device.domain, area)
+    return f"{device.domain} {area}".strip(), scan(home, device.domain, area, home.devices)
 
 
 def skip_positions(batch: PackedBatch, gap: int) -> PackedBatch:

@@ -12,8 +12,8 @@ import torch
 from drills import Drill
 
 ROWS = [
-    "SFT", "teacher sum", "teacher order", "teacher reverse", "MOPD full", "MOPD sampled-outcome", "MOPD full, in q4",
-    "MOPD full, finished, in q4", "Mix-RL", "SFT on teacher samples", "average", "task arithmetic",
+    "SFT", "teacher sum", "teacher order", "teacher reverse", "MOPD full", "MOPD sampled-outcome", "MOPD full-scaled",
+    "MOPD full, in q4", "MOPD full, finished, in q4", "Mix-RL", "SFT on teacher samples", "average", "task arithmetic",
 ]  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def test_one_command_makes_the_board(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }.items():  # fmt: skip
         monkeypatch.setattr(mopd_toy, name, value)
     monkeypatch.setattr(mopd_scores, "TASKS", 2)
+    monkeypatch.setattr(mopd_scores, "SCALED", {"full-scaled": mopd_scores.SCALED["full-scaled"]})
     # A fresh model is never right; half of what it writes must be, or there is nothing to reinforce.
     monkeypatch.setattr(Drill, "score", lambda self, task, content: float(sum(map(ord, content)) % 2))
     table = mopd_scores.main(tmp_path, [7])

@@ -17,7 +17,7 @@ from openmimo.train.collect import collect
 from openmimo.train.command import TrainRequest, run_command
 from openmimo.train.log import read_metrics
 from openmimo.train.optim import OptimConfig
-from openmimo.train.rl import RLConfig, _Learner, _Memory, train_rl
+from openmimo.train.rl import RLConfig, _Memory, _Player, train_rl
 from openmimo.train.trainer import TrainConfig
 from tests.torch.cluster_worlds import Odd
 from tests.torch.drill_model import tiny_model
@@ -120,14 +120,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[int, dict[str, Tensor]]:
     """Scores as above; gives the weights that were scored."""
     seen: dict[int, dict[str, Tensor]] = {}
 
-    def score(self: _Learner) -> dict[str, dict[str, float]]:
+    def score(self: _Player) -> dict[str, dict[str, float]]:
         step = len([record for record in read_metrics(self.folder / "metrics.jsonl") if "loss" in record])
         seen[step] = {name: value.clone() for name, value in self.model.state_dict().items()}
         return {
             name: {"odd": value} for name, value in zip(("greedy", "sampled"), GREEDY_AND_SAMPLED[step], strict=True)
         }
 
-    monkeypatch.setattr(_Learner, "_score", score)
+    monkeypatch.setattr(_Player, "_score", score)
     return seen
 
 

@@ -27,7 +27,7 @@ from openmimo.environments.home import (
 from openmimo.environments.home.families import FAMILIES
 from openmimo.environments.home.grammar import families_of, say, words_of
 from openmimo.environments.home.kinds import KINDS
-from openmimo.environments.home.lookups import find, look_up
+from openmimo.environments.home.lookups import find, look_up, scan
 from openmimo.environments.home.words import is_held_out_pair
 
 ENVIRONMENT = HomeEnvironment()
@@ -95,8 +95,8 @@ def test_gold_reads_the_row_makes_the_call_and_says_the_result():
     assert task.gold == (
         Message(
             "assistant",
-            reasoning="light hall: led strip, off\nlight kitchen: ceiling light, on 80%\n"
-            "take ceiling light\nHassTurnOff",
+            reasoning="light hall: led strip, off: 0\nlight kitchen: ceiling light, on 80%: 1\n"
+            "lock hall: no\ntake ceiling light\nHassTurnOff",
             tool_calls=(ToolCall("HassTurnOff", {"name": "ceiling light"}, "call_0"),),
         ),
         Message("tool", '{"success": ["ceiling light: off"]}', tool_call_id="call_0"),
@@ -117,25 +117,37 @@ def test_reasoning_quotes_rows_says_what_was_meant_and_names_the_tools():
             assert found[-1].startswith("which: ")
         elif task.intent in ("ask_time", "ask_outside"):
             rows.append(first)
-        verdicts = ("take ", "which: ")
-        quotes = [line for line in found if not line.startswith(verdicts) and not line.endswith("none")]
-        assert all(any(row.endswith(quote) or quote in first for row in rows) for quote in quotes)
+        verdicts = re.compile(r"take .*|which: .*|.*none|end")
+        quotes = [re.sub(r": (\d|no)$", "", line) for line in found if not verdicts.fullmatch(line)]
+        assert all(any(quote in row for row in (first, *rows)) for quote in quotes)
 
 
-def test_a_look_up_goes_through_a_domain_and_says_which_row_was_meant():
+def test_a_scan_counts_what_fits_up_to_a_line_about_something_else():
     home = small_home()
     strip, light = home.named("led strip"), home.named("ceiling light")
     rows = ("light hall: led strip, off", "light kitchen: ceiling light, on 80%")
-    assert find(home, light, "bare") == (*rows, "take ceiling light")
-    assert find(home, light, "full") == rows[1:]
-    assert look_up(home, ("light",), "", (strip, light)) == (*rows, "which: led strip, ceiling light")
-    assert look_up(home, ("light",), "hall", ()) == (rows[0], "none")
+    assert scan(home, "light", "", (light,)) == (f"{rows[0]}: 0", f"{rows[1]}: 1", "lock hall: no")
+    assert scan(home, "light", "hall", (strip, light)) == (f"{rows[0]}: 1", "light kitchen: no")
+    assert scan(home, "light", "bedroom", (light,)) == ("light bedroom: none",)
+    assert scan(home, home.devices[-1].domain, "", ())[-1] == "end"
+
+
+def test_a_look_up_goes_through_domains_and_says_what_was_meant():
+    home = small_home()
+    strip, light = home.named("led strip"), home.named("ceiling light")
+    rows = ("light hall: led strip, off", "light kitchen: ceiling light, on 80%")
+    assert find(home, light, "bare") == (f"{rows[0]}: 0", f"{rows[1]}: 1", "lock hall: no", "take ceiling light")
+    assert find(home, light, "full") == (f"{rows[1]}: 1", "lock hall: no", "take ceiling light")
+    assert look_up(home, ("light",), "", (strip, light))[-1] == "which: led strip, ceiling light"
+    assert look_up(home, ("light",), "hall", ()) == (f"{rows[0]}: 0", "light kitchen: no", "none")
     assert look_up(home, ("light",), "bedroom", ()) == ("light bedroom: none",)
     assert look_up(home, ("fan",), "", ()) == ("fan: none",)
     radiator = home.named("maria radiator")
     assert look_up(home, ("sensor", "climate"), "bedroom", (radiator,)) == (
         "sensor bedroom: none",
-        "climate bedroom: maria radiator, heat 21 °C, now 19 °C",
+        "climate bedroom: maria radiator, heat 21 °C, now 19 °C: 1",
+        "cover kitchen: no",
+        "take maria radiator",
     )
     assert find(home, radiator, "nickname") == ("maria radiator, heat 21 °C, now 19 °C",)
 
@@ -250,7 +262,7 @@ def test_every_intent_keeps_families_to_learn_and_holds_some_out_in_known_words(
 def test_the_held_out_families_are_those_that_the_shipped_model_never_saw():
     # Another checksum means that families moved between the splits: train the default model anew before changing it.
     ids = sorted(family.id for intent in FAMILIES for family in families_of(intent, "eval"))
-    assert (len(ids), zlib.crc32("\n".join(ids).encode())) == (492, 0x2837BD90)
+    assert (len(ids), zlib.crc32("\n".join(ids).encode())) == (503, 0xBDD9530F)
 
 
 def test_no_held_out_arrangement_can_be_said_with_a_training_family():
@@ -340,6 +352,8 @@ def test_a_home_without_such_a_task_says_so():
         sample_task(random.Random(0), home, "named")
     with pytest.raises(ValueError, match="choose from named, plain, alias"):
         sample_task(random.Random(0), home, "named ones")
+    with pytest.raises(ValueError, match="kind='several' is unknown"):
+        HomeEnvironment(weights={"several": 1.0})
     possible = {"state", "missing", "area", "unsupported", "timer", "count"}
     assert {task.kind for task in sample_tasks(random.Random(0), home, 20)} <= possible
 

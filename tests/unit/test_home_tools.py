@@ -32,7 +32,6 @@ from openmimo.environments.home.words import COLORS
         ("HassSetPosition", {"name": "kitchen blind", "position": 40}, ["kitchen blind: open at 40%"]),
         ("HassClimateSetTemperature", {"area": "bedroom", "temperature": 20}, ["maria radiator: set to 20 °C"]),
         ("HassClimateSetTemperature", {"area": "bedroom", "temperature": 20.5}, ["maria radiator: set to 20.5 °C"]),
-        ("HassVacuumStart", {}, ["vacuum: cleaning"]),
         ("HassStartTimer", {"minutes": 5}, ["timer: set for 5 minutes"]),
         ("GetDateTime", {}, ["time: 07:40"]),
     ],

@@ -94,7 +94,13 @@ class RayCluster:
 
     @contextmanager
     def open_scorers(self, teachers: Teachers) -> Iterator[RayScorers]:
-        """Open workers for every checkpoint, as `Workplace.open_scorers`."""
+        """Open workers for every checkpoint, as `Workplace.open_scorers`.
+
+        Raises:
+            ConfigError: as `join`, or this is one of several learners.
+        """
+        if rank_and_world()[1] > 1:
+            raise ConfigError("distillation on Ray has one learner: start it without torchrun")
         self.join()
         with RayScorers(teachers, self._sizes.teachers, self._sizes.teacher_timeout_s) as scorers:
             self.scorers = scorers
@@ -107,10 +113,8 @@ class RayCluster:
         Returns:
             the toolbox.
         Raises:
-            ConfigError: there is no such cluster, or this is one of several learners.
+            ConfigError: there is no such cluster.
         """
-        if rank_and_world()[1] > 1:
-            raise ConfigError("on Ray there is one learner: start it without torchrun")
         if not ray.is_initialized():
             self._connect()
         if self.toolbox is None:

@@ -122,7 +122,7 @@ def distil(
     objective = practice.objective.for_vocabulary(model.config.vocab_size, bool(teachers.servers))
     practice = replace(practice, objective=objective)
     plan, place = EnginePlan(dict(model.config.published), files, practice.weights, practice.slots), workplace()
-    with place.open_players(plan, published_tensors(model)) as players, place.open_scorers(teachers) as scorers:
+    with place.open_scorers(teachers) as scorers, place.open_players(plan, published_tensors(model)) as players:
         report = preflight(student, teachers, practice, model, players, Path(config.folder))
         school = _School(model, players, teachers, scorers, practice, report, Path(config.folder))
         evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)

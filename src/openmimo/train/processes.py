@@ -1,15 +1,17 @@
 """The processes of one run: alone, or several under torchrun that average their gradients."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["CPU", "process_group", "rank_and_world", "sum_over_processes", "training_device"]
+__all__ = ["CPU", "from_first", "process_group", "rank_and_world", "sum_over_processes", "training_device"]
 
+Made = TypeVar("Made")
 CPU = torch.device("cpu")
 
 
@@ -45,6 +47,21 @@ def training_device() -> torch.device:
     if not torch.cuda.is_available():
         return CPU
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def from_first(make: Callable[[], Made]) -> Made:
+    """What the first process makes, on every process; the others wait for it.
+
+    Args:
+        make: called on the first process only.
+    Returns:
+        its result, as a copy on the others.
+    """
+    rank, world = rank_and_world()
+    made: list[Any] = [make() if rank == 0 else None]
+    if world > 1:
+        dist.broadcast_object_list(made, device=training_device())
+    return made[0]
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:

@@ -8,6 +8,7 @@ metrics.jsonl: which tasks are solved, how likely a group has a signal, how good
 import copy
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.memory import give_back_fragments
 from openmimo.train.policy import Part, PolicyStep, TokenWeights, pack_rollouts, policy_losses, split_groups
-from openmimo.train.processes import rank_and_world, training_device
+from openmimo.train.processes import from_first, rank_and_world, training_device
 from openmimo.train.rollout import Rollout, percent_by_domain
 from openmimo.train.trainer import EndOfRun, TrainConfig, train
 from openmimo.train.workplace import Players, play_all, workplace
@@ -123,30 +124,43 @@ def train_rl(
         TrainingError: as `train`.
         SystemExit: as `train`.
     """
-    if rank_and_world()[1] > 1:
-        raise ConfigError("train rl runs in one process: start it without torchrun")
     if not domains:
         raise ConfigError("train rl needs at least one environment to draw tasks from")
+    rank, world = rank_and_world()
+    if rl.groups // rl.updates < world:
+        raise ConfigError(f"{rl.groups // rl.updates} groups a step are too few for {world} processes: each needs one")
     config = replace(config, data=f"{rl!r} on {', '.join(domains)}")
     start = copy.deepcopy(model).eval().requires_grad_(False).to(training_device())
-    plan = EnginePlan(dict(model.config.published), files, rl.weights, rl.slots, rl.max_replies)
-    with workplace().open_players(plan, published_tensors(model)) as players:
-        best = BestWeights(Path(config.folder), files)
-        learner = _Learner(model, start, players, Path(config.folder), rl, domains, watched, best)
-        return train(model, config, learner.batch, files, learner.evaluate, evaluate_every, learner.losses)
+    with ExitStack() as stack:
+        player = None
+        if rank == 0:
+            plan = EnginePlan(dict(model.config.published), files, rl.weights, rl.slots, rl.max_replies)
+            players = stack.enter_context(workplace().open_players(plan, published_tensors(model)))
+            best = BestWeights(Path(config.folder), files)
+            player = _Player(model, players, Path(config.folder), rl, domains, watched, best)
+        learner = _Learner(model, start, rl, player)
+        evaluate = player and player.evaluate
+        return train(model, config, learner.batch, files, evaluate, evaluate_every, learner.losses)
 
 
-def make_step(groups: Sequence[Sequence[Rollout]], pad_id: int, part_tokens: int) -> PolicyStep:
+def make_step(
+    groups: Sequence[Sequence[Rollout]], pad_id: int, part_tokens: int, share: tuple[int, int] = (0, 1)
+) -> PolicyStep:
     """Judge the samples of each group by one another.
 
     Args:
         groups: samples of one task each.
         pad_id: token that fills gaps.
         part_tokens: most tokens that go through the model at once.
+        share: number of this process and number of processes, which share the groups out and average their gradients;
+            too few groups for that make an empty step on each.
     Returns:
         the step: group-relative advantages, mean over groups of the mean over a group's tokens.
     """
+    rank, world = share
     scales = group_scales([sum(rollout.num_own for rollout in group) for group in groups])
+    scales = [world * scale for scale in scales[rank::world]]
+    groups = groups[rank::world] if len(groups) >= world else ()
     parts = []
     for numbers in split_groups(groups, part_tokens):
         members = [groups[number] for number in numbers]
@@ -159,12 +173,37 @@ def make_step(groups: Sequence[Sequence[Rollout]], pad_id: int, part_tokens: int
 
 
 class _Learner:
-    """Gives the trainer its batches: rolls out with the model as it is, and judges."""
+    """What every process does: its share of a batch that the first one has played."""
+
+    def __init__(self, model: MiMo, start: MiMo, rl: RLConfig, player: "_Player | None"):
+        self.start, self.rl, self.player = start, rl, player
+        self.pad_id = int(model.config.published.get("pad_token_id") or 0)
+
+    def batch(self, index: int) -> PolicyStep:
+        share = rank_and_world()
+        step = index // share[1]
+        give_back_fragments(step)
+        groups = from_first(lambda: self.player and self.player.play(step))
+        if isinstance(groups, str):
+            raise EndOfRun(groups)
+        return make_step(groups or (), self.pad_id, self.rl.part_tokens, share)
+
+    def losses(self, model: MiMo, step: PolicyStep, weights: LossWeights, progress: float) -> Losses:
+        weigh: TokenWeights | None = None
+        if self.rl.updates > 1:
+            weigh = _clip(self.rl.clip)
+        elif self.rl.weights != "f32" or self.rl.max_age:
+            weigh = _truncate
+        losses = policy_losses(model, step, weights, progress, weigh, self.start, self.rl.kl_weight)
+        return self.player.saw_losses(losses) if self.player else losses
+
+
+class _Player:
+    """What the first process does: it rolls out with the model as it is, scores it, and remembers."""
 
     def __init__(
         self,
         model: MiMo,
-        start: MiMo,
         players: Players,
         folder: Path,
         rl: RLConfig,
@@ -172,7 +211,7 @@ class _Learner:
         watched: Sequence[Environment],
         best: BestWeights,
     ):
-        self.model, self.start, self.pool, self.folder, self.rl = model, start, players, folder, rl
+        self.model, self.pool, self.folder, self.rl = model, players, folder, rl
         self.best = best
         self.domains = list(domains.values())
         self.watched = [environment for environment in watched if environment not in self.domains]
@@ -185,7 +224,8 @@ class _Learner:
         self.pool.params = replace(self.params, routes=rl.replays and is_sparse)
         self.carried: list[Group] = []
 
-    def batch(self, step: int) -> PolicyStep:
+    def play(self, step: int) -> list[list[Rollout]] | str:
+        """The groups of a step, or why the run is over."""
         if self.memory is None:
             self.memory = _Memory.from_run(self.folder, self.rl, [environment.name for environment in self.domains])
             if step == 0:
@@ -194,19 +234,14 @@ class _Learner:
                 self.memory.saw_scores(scores["greedy"])
                 self.best.offer(self.model, 0, self._mean(scores))
         if self.memory.reason:
-            raise EndOfRun(self.memory.reason)
+            return self.memory.reason
         if not self.waiting:
             self._roll_out(step, self.memory)
         self.engine_is_current = False
-        return make_step(self.waiting.pop(0), self._pad_id, self.rl.part_tokens)
+        return self.waiting.pop(0)
 
-    def losses(self, model: MiMo, step: PolicyStep, weights: LossWeights, progress: float) -> Losses:
-        weigh: TokenWeights | None = None
-        if self.rl.updates > 1:
-            weigh = _clip(self.rl.clip)
-        elif self.rl.weights != "f32" or self.rl.max_age:
-            weigh = _truncate
-        losses = policy_losses(model, step, weights, progress, weigh, self.start, self.rl.kl_weight)
+    def saw_losses(self, losses: Losses) -> Losses:
+        """Take in the distance from the start, and add to the figures what the batch was like."""
         assert self.memory is not None
         self.memory.saw_kl(losses.figures.get("kl", 0.0))
         figures, self.figures = {**self.figures, **losses.figures}, {}
@@ -228,10 +263,6 @@ class _Learner:
         values = [table[environment.name] for table in scores.values() for environment in self.domains]
         return sum(values) / len(values)
 
-    @property
-    def _pad_id(self) -> int:
-        return int(self.model.config.published.get("pad_token_id") or 0)
-
     def _hand_over(self) -> None:
         if not self.engine_is_current:
             self.pool.update(published_tensors(self.model))
@@ -239,7 +270,6 @@ class _Learner:
 
     def _roll_out(self, step: int, memory: "_Memory") -> None:
         rl = self.rl
-        give_back_fragments(step)
         self._hand_over()
         pool = self.pool
         pool.params = replace(pool.params, seed=hash_seed(rl.seed, step))

@@ -10,7 +10,7 @@ from openmimo.chat import Message, ToolCall
 from openmimo.environments.base import Split
 from openmimo.environments.home.checks import look, replay
 from openmimo.environments.home.generate import MAX_DEVICES, sample_home
-from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, sample_task
+from openmimo.environments.home.tasks import KIND_WEIGHTS, HomeTask, check_kinds, sample_task
 from openmimo.environments.home.turns import Turn
 from openmimo.environments.rounds import ToolEpisode
 
@@ -48,6 +48,8 @@ class HomeEnvironment:
 
     Attributes:
         name: "home".
+    Raises:
+        ValueError: a kind in `weights` is unknown.
     """
 
     name = "home"
@@ -58,6 +60,7 @@ class HomeEnvironment:
         self.min_devices = min_devices
         self.max_devices = max_devices
         self.weights = dict(weights)
+        check_kinds(weights)
 
     def tasks(self, split: Split, seed: int, count: int, phrasings: Split | None = None) -> Iterator[HomeTask]:
         """Yield tasks.

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from openmimo.environments.home.appliances import APPLIANCE_NOUNS, make_appliance
 from openmimo.environments.home.devices import Device, make_device
 from openmimo.environments.home.living import move_in, sample_machines
 from openmimo.environments.home.thermal import Room, Weather
@@ -28,6 +29,7 @@ __all__ = ["Split", "sample_home", "split_of"]
 Split = Literal["train", "eval"]
 EVAL_PERCENT = 10
 ASKS_FIRST_SHARE = 0.3
+ROBOT_SHARE = 0.3
 MIN_DEVICES, MAX_DEVICES = 3, 14
 
 _DOMAIN_WEIGHTS = {
@@ -71,6 +73,8 @@ def sample_home(rng: random.Random, num_devices: int, split: Split = "train", is
         devices = _sample_devices(rng, num_devices, split)
         if is_lived_in:
             devices += sample_machines(rng, devices, split)
+        elif rng.random() < ROBOT_SHARE:
+            devices.append(_sample_robot(rng, devices))
         if split_of(devices) == split:
             home = _furnish(rng, devices)
             return move_in(rng, home) if is_lived_in else home
@@ -127,6 +131,15 @@ def _sample_alias(rng: random.Random, noun: Noun, taken: set[str]) -> str:
         if alias not in taken:
             taken.add(alias)
             return alias
+
+
+def _sample_robot(rng: random.Random, devices: list[Device]) -> Device:
+    """A vacuum robot, in its dock or at work."""
+    rooms = sorted({device.area for device in devices} - OUTDOOR_AREAS) or ["hall"]
+    noun = rng.choice(APPLIANCE_NOUNS["vacuum"]).text
+    todo = tuple(rng.sample(rooms, rng.randint(1, len(rooms)))) if rng.random() < 0.4 else ()
+    doing = {"todo": todo, "is_wanted": bool(todo), "is_docked": not todo, "battery": rng.randint(25, 100)}
+    return make_appliance("vacuum", noun, noun, rng.choice(rooms), rooms=tuple(rooms), **doing)
 
 
 def _furnish(rng: random.Random, devices: list[Device]) -> Home:

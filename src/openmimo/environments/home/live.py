@@ -16,6 +16,7 @@ __all__ = ["LIVE_TOOLS", "LiveHome"]
 
 LIVE_TOOLS = (
     "HassTurnOn", "HassTurnOff", "HassLightSet", "HassSetPosition", "HassClimateSetTemperature", "GetLiveContext",
+    "HassVacuumStart", "HassVacuumReturnToBase",
 )  # fmt: skip
 """What the model is offered."""
 
@@ -43,7 +44,7 @@ class LiveHome(LiveWorld):
         return tool_dicts(self._offered)
 
     def tools_by_hand(self) -> list[dict[str, Any]]:
-        """All tools of homes, those of the vacuum too, which no task has."""
+        """All tools of homes, those too that no task is about."""
         return tool_dicts(TOOL_NAMES)
 
     def drawing(self) -> dict[str, Any]:

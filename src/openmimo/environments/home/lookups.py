@@ -2,7 +2,8 @@
 
 The first words of a look-up follow from the request alone, and each later decision from what stands just before it: a
 reader that copies well and compares little can follow it. "The garage lamp" goes through the lights of the garage, "the
-lamp" through all lights, a name of its own is looked for as it is; then comes what was meant, where that is not plain.
+lamp" through all lights, each with the number of those that fit so far, up to a line that is about something else; then
+comes what was meant. A name of its own is looked for as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from openmimo.environments.home.devices import Device
 from openmimo.environments.home.world import Home
 
-__all__ = ["find", "look_up", "rows_of"]
+__all__ = ["find", "look_up", "scan"]
 
 _BY_NAME = frozenset({"nickname", "person", "alias"})
 _ANYWHERE = frozenset({"bare", "noun", "house"})
@@ -33,22 +34,27 @@ def find(home: Home, device: Device, naming: str) -> tuple[str, ...]:
     return look_up(home, (device.domain,), "" if naming in _ANYWHERE else device.area, (device,))
 
 
-def rows_of(home: Home, domain: str, area: str) -> tuple[str, ...]:
-    """Lines that say what is in a domain, and that it is nothing where so.
+def scan(home: Home, domain: str, area: str, fitting: Sequence[Device]) -> tuple[str, ...]:
+    """Go through the rows of a domain up to the first line that is none of them.
 
     Args:
         home: the home.
         domain: such as "light".
         area: "" for the whole home.
+        fitting: the devices that count.
     Returns:
-        At least one line.
+        Rows, each with the number of fitting ones so far, and the start of the line that follows them, or "end"; a
+        single line where there are no rows.
     """
-    rows = tuple(map(home.row, _devices(home, domain, area)))
-    return rows or (f"{domain} {area}".strip() + ": none",)
-
-
-def _devices(home: Home, domain: str, area: str) -> list[Device]:
-    return [device for device in home.devices if device.domain == domain and area in ("", device.area)]
+    lines, number, follower = list[str](), 0, "end"
+    for device in home.devices:
+        if device.domain == domain and area in ("", device.area):
+            number += device in fitting
+            lines.append(f"{home.row(device)}: {number}")
+        elif lines:
+            follower = f"{device.domain} {device.area}: no"
+            break
+    return (*lines, follower) if lines else (f"{domain} {area}".strip() + ": none",)
 
 
 def look_up(home: Home, domains: Sequence[str], area: str, meant: Sequence[Device]) -> tuple[str, ...]:
@@ -60,18 +66,14 @@ def look_up(home: Home, domains: Sequence[str], area: str, meant: Sequence[Devic
         area: "" for the whole home.
         meant: the devices that the request fits.
     Returns:
-        Lines of the reasoning: rows, or that there are none; then, unless the only row was meant, what was.
+        Lines of the reasoning: how each domain is gone through; then what was meant.
     """
-    lines: list[str] = []
-    listed: list[Device] = []
-    for domain in domains:
-        lines += rows_of(home, domain, area)
-        listed += _devices(home, domain, area)
-        if any(device in meant for device in listed):
-            break
     names = [device.name for device in meant]
-    if len(names) > 1:
-        lines.append(f"which: {', '.join(names)}")
-    elif len(listed) > 1 or (listed and not names):
-        lines.append(f"take {names[0]}" if names else "none")
-    return tuple(lines)
+    lines: list[str] = []
+    for domain in domains:
+        lines += scan(home, domain, area, meant)
+        if any(device.domain == domain for device in meant):
+            break
+    if names:
+        return (*lines, f"which: {', '.join(names)}" if len(names) > 1 else f"take {names[0]}")
+    return (*lines, "none") if len(lines) > len(domains) else tuple(lines)

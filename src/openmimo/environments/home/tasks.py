@@ -18,12 +18,13 @@ from openmimo.environments.home.kinds import KINDS, Draft, Scene, draw_draft
 from openmimo.environments.home.tools import DISTRACTORS, TOOL_NAMES, tool_dicts
 from openmimo.environments.home.world import Home
 
-__all__ = ["KIND_WEIGHTS", "HomeTask", "sample_group", "sample_offer", "sample_task", "sample_tasks"]
+__all__ = ["KIND_WEIGHTS", "HomeTask", "check_kinds", "sample_group", "sample_offer", "sample_task", "sample_tasks"]
 
 # Looking things up in the listing comes first: every other kind is built on it. "plain" is a part of "named", to train.
 KIND_WEIGHTS: Mapping[str, float] = {
     "named": 16, "alias": 13, "state": 11, "missing": 8, "area": 3, "pair": 3, "unsupported": 10, "ambiguous": 12,
     "relative": 5, "condition": 6, "followup": 7, "timer": 3, "schedule": 4, "count": 4, "indirect": 4, "confirm": 3,
+    "robot": 3,
 }  # fmt: skip
 MAX_DRAWS = 60
 _MISSING_SHARE = {
@@ -34,8 +35,13 @@ _MISSING_SHARE = {
     "HassClimateSetTemperature": 0.12,
 }
 _DISTRACTOR_SHARE = 0.3
-_TIMER_SHARES = {"HassStartTimer": 0.5, "Schedule": 0.5, "HassCancelTimer": 0.5}
-_NEEDED = {"timer": ("HassStartTimer", "HassCancelTimer"), "schedule": ("Schedule", "HassCancelTimer")}
+_OFTEN_SHARE = 0.5
+_OFTEN = ("HassStartTimer", "Schedule", "HassCancelTimer", "HassVacuumStart", "HassVacuumReturnToBase")
+_NEEDED = {
+    "timer": ("HassStartTimer", "HassCancelTimer"),
+    "schedule": ("Schedule", "HassCancelTimer"),
+    "robot": ("HassVacuumStart", "HassVacuumReturnToBase"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ def sample_offer(rng: random.Random, without: str = "", including: Collection[st
     Returns:
         Tool names in the fixed order.
     """
-    shares = dict.fromkeys(DISTRACTORS, _DISTRACTOR_SHARE) | _TIMER_SHARES
+    shares = dict.fromkeys(DISTRACTORS, _DISTRACTOR_SHARE) | dict.fromkeys(_OFTEN, _OFTEN_SHARE)
     shares |= {name: 1 - share for name, share in _MISSING_SHARE.items()}
     drawn = [name for name in TOOL_NAMES if name in shares and rng.random() < shares[name] and name != without]
     return tuple(name for name in TOOL_NAMES if name in drawn or name in including)
@@ -100,10 +106,16 @@ def sample_task(
     if offered is None:
         without = rng.choice(tuple(_MISSING_SHARE)) if kind == "unsupported" and rng.random() < 0.5 else ""
         offered = sample_offer(rng, without, _NEEDED.get(kind or "", ()))
-    if kind is not None and kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is unknown: choose from {', '.join(KINDS)}")
+    check_kinds(() if kind is None else (kind,))
     open_kinds = dict(weights) if kind is None else {kind: 1.0}
     return _draw(Scene(rng, home, offered, phrasing_split), open_kinds, home.system_content(), tool_dicts(offered))
+
+
+def check_kinds(kinds: Collection[str]) -> None:
+    """Raises: ValueError: one of the kinds is unknown."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"kind={kind!r} is unknown: choose from {', '.join(KINDS)}")
 
 
 def sample_tasks(

@@ -179,17 +179,15 @@ def _live_context(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start_vacuum(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
-    robots = [device for device in home.devices if isinstance(device, Vacuum)]
-    if robots:
-        return _done(home, robots[:1], lambda robot: robot.start())
-    home.vacuum = "cleaning"
-    home.touched.add("vacuum")
-    return {"success": ["vacuum: cleaning"]}
+    return _done(home, _robots(home), lambda robot: robot.start())
 
 
 def _return_vacuum(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
-    robots = _select(home, {"domain": "vacuum"}, lambda device: isinstance(device, Vacuum), "go home")
-    return _done(home, robots[:1], lambda robot: robot.return_home())
+    return _done(home, _robots(home), lambda robot: robot.return_home())
+
+
+def _robots(home: Home) -> list[Device]:
+    return _select(home, {"domain": "vacuum"}, lambda device: isinstance(device, Vacuum), "clean floors")[:1]
 
 
 def _set_volume(home: Home, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,12 +360,8 @@ _SPECS: dict[str, tuple[str, dict[str, Any], list[str], Callable[[Home, Mapping[
 TOOL_NAMES = tuple(_SPECS)
 DISTRACTORS = (
     "GetLiveContext",
-    "HassVacuumStart",
     "HassMediaPause",
-    "HassStartTimer",
     "GetDateTime",
-    "Schedule",
-    "HassCancelTimer",
 )
 _TOOLS = {name: {"properties": properties, "run": run} for name, (_, properties, _, run) in _SPECS.items()}
 _DICTS = {

@@ -41,7 +41,6 @@ class Home:
         clock_s: seconds since the first midnight.
         heat: totals for the heat balance.
         timers_s: clock times at which timers end.
-        vacuum: "docked" or "cleaning", in a home whose robot is not listed.
         touched: names of devices that a tool has commanded since the home was made or copied.
         sky: sun and clouds, or None for a home without windows to the sun. Day 0 of the clock is its day of the year.
         people: who lives here, in listing order.
@@ -57,7 +56,6 @@ class Home:
     clock_s: float = 0.0
     heat: HeatAccount = field(default_factory=HeatAccount)
     timers_s: list[float] = field(default_factory=list)
-    vacuum: str = "docked"
     touched: set[str] = field(default_factory=set)
     sky: Sky | None = None
     people: list[Person] = field(default_factory=list)
@@ -67,7 +65,11 @@ class Home:
     asks_first: bool = False
 
     def __post_init__(self) -> None:
-        self.devices = sorted(self.devices, key=lambda device: (device.domain, device.area))
+        # "kitchen light" comes before other lights of the kitchen: a reader knows at once that it is the one meant.
+        self.devices = sorted(
+            self.devices,
+            key=lambda device: (device.domain, device.area, device.name != f"{device.area} {device.noun.text}"),
+        )
 
     def copy(self) -> Home:
         """An independent home in the same state, with nothing touched yet."""
@@ -237,7 +239,6 @@ class Home:
             "devices": [self._device_state(device) for device in self.devices],
             "timers_s": list(self.timers_s),
             "plans": [{"due_s": due_s, "tool": tool, "arguments": dict(given)} for due_s, tool, given in self.plans],
-            "vacuum": self.vacuum,
             "people": {person.name: person.row(self.clock_s) for person in self.people},
             "power_w": round(self.power_w(), 1),
         }

@@ -14,6 +14,7 @@ from openmimo.environments.home.kinds.limits import ambiguous, unsupported
 from openmimo.environments.home.kinds.missing import missing
 from openmimo.environments.home.kinds.questions import state
 from openmimo.environments.home.kinds.relative import relative
+from openmimo.environments.home.kinds.robot import robot
 from openmimo.environments.home.kinds.several import area, pair
 from openmimo.environments.home.kinds.single import alias, named, plain
 from openmimo.environments.home.kinds.timers import schedule, timer
@@ -38,6 +39,7 @@ _BUILDERS: dict[str, Callable[[Scene], Draft | None]] = {
     "count": count,
     "indirect": indirect,
     "confirm": confirm,
+    "robot": robot,
 }
 KINDS = tuple(_BUILDERS)
 

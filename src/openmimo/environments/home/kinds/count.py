@@ -8,6 +8,7 @@ from openmimo.environments.home.families import LISTS
 from openmimo.environments.home.kinds.base import Draft, Scene
 from openmimo.environments.home.kinds.questions import area_slots
 from openmimo.environments.home.kinds.several import PLURALS, group_word
+from openmimo.environments.home.lookups import scan
 
 __all__ = ["count"]
 
@@ -36,7 +37,7 @@ def count(scene: Scene) -> Draft | None:
         slots,
         naming="house" if is_house else "area",
         rows=found,
-        thoughts=_thoughts(scene, device.domain, scope, found),
+        thoughts=scan(scene.home, device.domain, "" if is_house else device.area, found),
         answer=_answer(scene, intent, group, asked, found),
     )
 
@@ -51,16 +52,6 @@ def _group_of(device: Device) -> str | None:
 
 def _plural(group: str) -> str:
     return PLURALS.get(group, f"{group}s")
-
-
-def _thoughts(scene: Scene, domain: str, scope: list[Device], found: list[Device]) -> tuple[str, ...]:
-    """Every row of the sort, each with the number of those found so far."""
-    lines, number = [], 0
-    for device in scope:
-        if device.domain == domain:
-            number += device in found
-            lines.append(f"{scene.home.row(device)}: {number}")
-    return tuple(lines)
 
 
 def _answer(scene: Scene, intent: str, group: str, asked: str, found: list[Device]) -> Answer:

@@ -46,11 +46,13 @@ QUESTIONS = {
     "humidity": ("ask_area_humidity",),
     "opening": ("ask_open", "ask_state"),
     "motion": ("ask_area_motion",),
+    "vacuum": ("ask_state",),
 }
 _CHOICES = {
     "lock": ("locked or unlocked", "unlocked or locked"),
     "cover": ("open or closed", "closed or open", "open or shut"),
     "binary_sensor": ("open or closed", "closed or open", "open or shut"),
+    "vacuum": ("docked or cleaning", "cleaning or docked"),
 }
 _ON_OFF_CHOICES = ("on or off", "off or on")
 

@@ -6,6 +6,7 @@ from openmimo.chat import ToolCall
 from openmimo.environments.home.devices import Cover, Device
 from openmimo.environments.home.kinds.base import ACTIONS, TOOL_OF, Draft, Scene, make_call, some_mention
 from openmimo.environments.home.kinds.questions import area_slots
+from openmimo.environments.home.lookups import scan
 from openmimo.environments.home.mentions import Mention
 from openmimo.environments.home.values import NO_VALUE, would_change
 
@@ -46,7 +47,7 @@ def area(scene: Scene) -> Draft | None:
     slots = {"q": PLURALS[group]} | area_slots("house" if is_house else device.area)
     call = ToolCall(TOOL_OF[intent], {**place, "domain": device.domain})
     naming = "house" if is_house else "area"
-    thoughts = tuple(map(scene.home.row, rows))
+    thoughts = scan(scene.home, device.domain, place.get("area", ""), rows)
     return scene.phrase(_AREA_INTENTS[intent], slots, naming=naming, rows=rows, thoughts=thoughts, calls=(call,))
 
 

@@ -1,0 +1,100 @@
+"""Two processes under torchrun learn what one does from the batches of both."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from openmimo.checkpoint import Checkpoint
+from openmimo.model.model import load_model
+from openmimo.train.command import TrainRequest, run_command
+from openmimo.train.log import read_metrics
+from openmimo.train.recipe import Stage
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+import drills
+import torch
+from openmimo.train.loss import LossWeights
+from openmimo.train.optim import OptimConfig
+from openmimo.train.data import Branch, Tree, pack
+from openmimo.train.processes import rank_and_world
+from openmimo.train.rl import RLConfig, train_rl
+from openmimo.train.trainer import train
+from tests.torch.cluster_worlds import Odd
+from tests.torch.drill_model import tiny_model
+
+# The balance loss of both batches together is not the mean of theirs, nor is the heads' of unequal ones: there is none.
+SETTINGS = {"bf16": False, "balance_speed": 0.0, "optim": OptimConfig(lr=3e-3, warmup=0.0, decay=0.0)}
+
+def row(number):
+    ids = torch.randint(0, 250, (24,), generator=torch.Generator().manual_seed(number)).tolist()
+    return Tree([], [Branch(ids, [1.0] * len(ids))])
+
+def pretrain(run):
+    each = 2 // rank_and_world()[1]  # rows for each process
+    def source(index):
+        return pack([row(number) for number in range(index * each, (index + 1) * each)], drills.PAD)
+    weights = LossWeights(mtp=0.3, balance=0.0)
+    return train(tiny_model(), run.config(5, **SETTINGS, weights=weights), source, drills.text_files())
+
+def rl(run):
+    config = run.config(3, **SETTINGS, weights=LossWeights(mtp=0.0, balance=0.0))
+    settings = RLConfig(groups=4, samples=8, max_new_tokens=3, eval_tasks=20, slots=16, max_kl=9.0, max_fall=1.0)
+    return train_rl(tiny_model(), config, settings, {"odd": Odd()}, drills.text_files(), 1)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "both.py"
+    path.write_text(RECIPE)
+    return path
+
+
+def alone(recipe: Path, stage: Stage) -> Path:
+    """The last checkpoint, trained in this process."""
+    torch.set_num_threads(1)
+    summary = run_command(TrainRequest(stage, recipe, out=recipe.parent / "alone"))
+    assert summary is not None
+    return Path(summary["checkpoint"])
+
+
+def together(recipe: Path, stage: Stage, *options: str) -> Path:
+    """The same with two processes, which have a folder of their own."""
+    out = recipe.parent / "together"
+    paths = [str(ROOT / part) for part in ("src", "recipes", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "openmimo"]
+    command = [sys.executable, *launcher, "train", stage, str(recipe), "--out", str(out), *options]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return max((out / stage).glob("step-*"))
+
+
+def assert_close(one: Path, other: Path) -> None:
+    assert one.name == other.name
+    found, expected = (load_model(Checkpoint.open(folder)).state_dict() for folder in (one, other))
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name], tensor, atol=1e-5, rtol=1e-4), name
+
+
+def curve(checkpoint: Path, name: str) -> list:
+    return [record[name] for record in read_metrics(checkpoint.parent / "metrics.jsonl") if name in record]
+
+
+def test_two_processes_train_as_one_does_on_both_batches(recipe: Path):
+    assert_close(together(recipe, "pretrain"), alone(recipe, "pretrain"))
+
+
+@pytest.mark.timeout(300)
+def test_rl_shares_out_the_groups_that_the_first_process_has_played(recipe: Path):
+    one, two = alone(recipe, "rl"), together(recipe, "rl", "--steps", "2")
+    assert two.name == "step-000002"
+    two = together(recipe, "rl")  # resumed
+    assert_close(two, one)
+    for name in ("reward", "solved", "valid", "greedy", "sampled"):
+        assert curve(two, name) == curve(one, name)
