@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import openmimo
 from openmimo.checkpoint import Checkpoint
 from openmimo.model.model import load_model
 from openmimo.train.command import TrainRequest, run_command
@@ -66,8 +67,8 @@ def alone(recipe: Path, stage: Stage) -> Path:
 def together(recipe: Path, stage: Stage, *options: str) -> Path:
     """The same with two processes, which have a folder of their own."""
     out = recipe.parent / "together"
-    paths = [str(ROOT / part) for part in ("src", "recipes", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    paths = [Path(openmimo.__file__).parents[1], ROOT / "recipes", ROOT]  # the package that has an engine
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "openmimo"]
     command = [sys.executable, *launcher, "train", stage, str(recipe), "--out", str(out), *options]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -109,7 +109,14 @@ def ask_area(scene: Scene, device: Device, intent: str) -> Draft | None:
 
 
 def measured(home: Home, device: Device) -> tuple[str, ...]:
-    """Lines of the reasoning that find what tells how warm or damp a room is, or whether something moves there."""
+    """Look up what tells how warm or damp a room is, or whether something moves there.
+
+    Args:
+        home: the home.
+        device: a sensor or a thermostat.
+    Returns:
+        Lines of the reasoning.
+    """
     return look_up(home, MEASURED_BY[device.noun.measures or "temperature"], device.area, (device,))
 
 
