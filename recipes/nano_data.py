@@ -28,8 +28,10 @@ from openmimo.train.score import exact_branches, mtp_agreement
 __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
 SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
-TRAINED_KINDS = {**KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 8}
-TRAINED_KINDS |= {"confirm": 5, "count": 6, "robot": 10}
+TRAINED_KINDS = {
+    **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 8, "confirm": 5,
+    "count": 6, "robot": 10,
+}  # fmt: skip
 """Shares of the kinds of home tasks in training: what takes long to learn comes more often than in evaluation, and
 devices called what most people's are, which names drawn at random seldom give."""
 ROWS, BRANCHES, DRILLS = 2, 16, 4

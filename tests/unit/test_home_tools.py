@@ -46,6 +46,7 @@ def test_a_call_says_what_it_did(tool, arguments, success):
         ("HassTurnOn", {"name": "desk lamp"}, "not_found", "there is no desk lamp"),
         ("HassTurnOn", {"name": "ceiling light", "area": "hall"}, "not_found", "there is no ceiling light in hall"),
         ("HassTurnOn", {"area": "attic", "domain": "light"}, "not_found", "there is no light in attic"),
+        ("HassVacuumStart", {}, "not_found", "there is no vacuum"),
         ("HassTurnOn", {}, "missing_parameter", "give a name, an area or a domain"),
         ("HassTurnOn", {"name": ""}, "missing_parameter", "give a name, an area or a domain"),
         ("HassTurnOn", {"domain": "robot"}, "invalid_value", "there is no domain robot"),

@@ -61,7 +61,7 @@ def _occurs(pattern: str, content: str) -> bool:
 _DECLINED = (r"(?:cannot|can't|could not) find", "no tool", "which one", "did nothing", "did not work", "only control")
 _REFUSALS = (r"there (?:is|are) no(?! motion)", *_DECLINED)
 _COUNTED = r"(?:no|\d+) (?!it|this|that|the)\w+ (?:is|are)"
-_MOVING = ("opening", "closing", "docked", "cleaning", "returning")
+_UNOPPOSED = ("opening", "closing", "docked", "cleaning", "returning")
 _OPPOSITE = {"on": "off", "off": "on", "open": "closed", "closed": "open", "locked": "unlocked", "unlocked": "locked"}
 
 
@@ -100,7 +100,7 @@ def state_answer(home: Home, device: Device) -> Answer:
     """
     said = device.said(home.rooms[device.area])
     numbers = re.findall(r"\d[\d.]*", said)
-    words = [word for word in re.findall(r"[a-z]+", said) if word in _OPPOSITE or word in _MOVING]
+    words = [word for word in re.findall(r"[a-z]+", said) if word in _OPPOSITE or word in _UNOPPOSED]
     wrong = [_OPPOSITE[word] for word in words if word in _OPPOSITE]
     others = _other_names(home, [device])
     return Answer(f"The {device.name} is {said}.", tuple(numbers or words), (*wrong, _COUNTED, *others, *_REFUSALS))

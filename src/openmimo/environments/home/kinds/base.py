@@ -42,6 +42,8 @@ TOOL_OF = {
     "set_color": "HassLightSet",
     "set_temperature": "HassClimateSetTemperature",
     "set_position": "HassSetPosition",
+    "vacuum_start": "HassVacuumStart",
+    "vacuum_home": "HassVacuumReturnToBase",
 }
 ACTIONS = {
     "light": ("turn_on", "turn_off", "set_brightness", "set_color"),
