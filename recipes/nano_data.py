@@ -17,8 +17,8 @@ from openmimo.environments import car, energy, maths, programs, recall
 from openmimo.environments.base import Split, Task
 from openmimo.environments.home import KIND_WEIGHTS, Home, sample_home, sample_tasks
 from openmimo.environments.home.lookups import find, scan
-from openmimo.environments.home.mentions import Mention, resolve
-from openmimo.environments.home.words import invent_word, noun_phrases
+from openmimo.environments.home.mentions import Mention, named_mention
+from openmimo.environments.home.words import NOUNS, invent_word, noun_phrases
 from openmimo.model.attention import Layout
 from openmimo.model.model import MiMo
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
@@ -29,12 +29,12 @@ __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
 SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
 TRAINED_KINDS = {
-    **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 8, "confirm": 5,
+    **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 8, "confirm": 50,
     "count": 6, "robot": 10,
 }  # fmt: skip
 """Shares of the kinds of home tasks in training: what takes long to learn comes more often than in evaluation, and
 devices called what most people's are, which names drawn at random seldom give."""
-ROWS, BRANCHES, DRILLS = 2, 16, 4
+ROWS, BRANCHES, DRILLS = 2, 16, 5
 SLOTS = ((9, 128), (6, 192), (3, 384))
 """Numbers and lengths of slots: as many columns each, so one shape outside attention; in it, short slots cost less."""
 LONGEST = SLOTS[-1][1]
@@ -141,15 +141,16 @@ def _drill_item(rng: random.Random, home: Home) -> tuple[str, Sequence[str]]:
     """What is asked for, by a name of its own, a noun or a domain, there or not; and the lines that tell."""
     device = rng.choice(home.devices)
     if device.nick and rng.random() < 0.6:
-        return device.name, find(home, device, "nickname")
+        return device.name, find(home, device, named_mention(device))
     if rng.random() < 0.2:
         name = f"{invent_word(rng)} {device.noun.head}"
         return name, (f"{name}: none",)
     if rng.random() < 0.5:
         area = "" if rng.random() < 0.6 else device.area
-        noun = rng.choice(noun_phrases(device.noun))
-        fitting = resolve(home, Mention(f"{area} {noun}".strip(), "area" if area else "house", area=area, noun=noun))
-        return f"{area} {noun}".strip(), scan(home, device.domain, area, fitting)
+        nouns = NOUNS.get(device.domain, [device.noun])
+        noun = rng.choice(noun_phrases(device.noun if rng.random() < 0.75 else rng.choice(nouns)))
+        said = f"{area} {noun}".strip()
+        return said, find(home, device, Mention(said, "area", area=area, noun=noun))
     other = device if rng.random() < 0.6 else rng.choice(home.devices)
     area = "" if rng.random() < 0.25 else other.area
     return f"{device.domain} {area}".strip(), scan(home, device.domain, area, home.devices)

@@ -28,6 +28,7 @@ from openmimo.environments.home.families import FAMILIES
 from openmimo.environments.home.grammar import families_of, say, words_of
 from openmimo.environments.home.kinds import KINDS
 from openmimo.environments.home.lookups import find, look_up, scan
+from openmimo.environments.home.mentions import Mention, named_mention
 from openmimo.environments.home.words import is_held_out_pair
 
 ENVIRONMENT = HomeEnvironment()
@@ -95,8 +96,8 @@ def test_gold_reads_the_row_makes_the_call_and_says_the_result():
     assert task.gold == (
         Message(
             "assistant",
-            reasoning="light hall: led strip, off: 0\nlight kitchen: ceiling light, on 80%: 1\n"
-            "lock hall: no\ntake ceiling light\nHassTurnOff",
+            reasoning="find: ceiling light\nlight hall: led strip, off: 0\n"
+            "light kitchen: ceiling light, on 80%: this\nHassTurnOff",
             tool_calls=(ToolCall("HassTurnOff", {"name": "ceiling light"}, "call_0"),),
         ),
         Message("tool", '{"success": ["ceiling light: off"]}', tool_call_id="call_0"),
@@ -117,12 +118,12 @@ def test_reasoning_quotes_rows_says_what_was_meant_and_names_the_tools():
             assert found[-1].startswith("which: ")
         elif task.intent in ("ask_time", "ask_outside"):
             rows.append(first)
-        verdicts = re.compile(r"take .*|which: .*|.*none|end")
+        verdicts = re.compile(r"find: .*|take .*|which: .*|.*none|end")
         for line in found:
             if line.endswith(": no"):
                 assert any(row.startswith(line.removesuffix("no")) for row in rows)
             elif not verdicts.fullmatch(line):
-                quote = re.sub(r": \d$", "", line)
+                quote = re.sub(r": (\d|this)$", "", line)
                 assert any(row.endswith(quote) or quote in first for row in rows)
 
 
@@ -132,6 +133,7 @@ def test_a_scan_counts_what_fits_up_to_a_line_about_something_else():
     rows = ("light hall: led strip, off", "light kitchen: ceiling light, on 80%")
     assert scan(home, "light", "", (light,)) == (f"{rows[0]}: 0", f"{rows[1]}: 1", "lock hall: no")
     assert scan(home, "light", "hall", (strip, light)) == (f"{rows[0]}: 1", "light kitchen: no")
+    assert scan(home, "light", "", (light,), "led strip") == (f"{rows[0]}: this",)
     assert scan(home, "light", "bedroom", (light,)) == ("light bedroom: none",)
     assert scan(home, home.devices[-1].domain, "", ())[-1] == "end"
 
@@ -140,11 +142,16 @@ def test_a_look_up_goes_through_domains_and_says_what_was_meant():
     home = small_home()
     strip, light = home.named("led strip"), home.named("ceiling light")
     rows = ("light hall: led strip, off", "light kitchen: ceiling light, on 80%")
-    assert find(home, light, "bare") == (f"{rows[0]}: 0", f"{rows[1]}: 1", "lock hall: no", "take ceiling light")
-    assert find(home, light, "full") == (f"{rows[1]}: 1", "lock hall: no", "take ceiling light")
+    bare, full, there = (
+        Mention("", "", area, noun) for area, noun in (("", "ceiling light"), ("kitchen", "light"), ("kitchen", ""))
+    )
+    assert find(home, light, bare) == ("find: ceiling light", f"{rows[0]}: 0", f"{rows[1]}: this")
+    assert find(home, light, full) == ("find: kitchen light", f"{rows[1]}: 1", "lock hall: no", "take ceiling light")
+    assert find(home, light, there) == (f"{rows[1]}: 1", "lock hall: no", "take ceiling light")
     assert look_up(home, ("light",), "", (strip, light))[-1] == "which: led strip, ceiling light"
     assert look_up(home, ("light",), "hall", ()) == (f"{rows[0]}: 0", "light kitchen: no", "none")
     assert look_up(home, ("light",), "bedroom", ()) == ("light bedroom: none",)
+    assert look_up(home, ("light",), "bedroom", (), "lamp") == ("find: bedroom lamp", "light bedroom: none")
     assert look_up(home, ("fan",), "", ()) == ("fan: none",)
     radiator = home.named("maria radiator")
     assert look_up(home, ("sensor", "climate"), "bedroom", (radiator,)) == (
@@ -153,7 +160,7 @@ def test_a_look_up_goes_through_domains_and_says_what_was_meant():
         "cover kitchen: no",
         "take maria radiator",
     )
-    assert find(home, radiator, "nickname") == ("maria radiator, heat 21 °C, now 19 °C",)
+    assert find(home, radiator, named_mention(radiator)) == ("maria radiator, heat 21 °C, now 19 °C",)
 
 
 def test_a_quote_starts_at_the_words_that_the_request_uses():
@@ -292,7 +299,7 @@ def test_every_word_of_held_out_requests_and_answers_occurs_in_training(monkeypa
         return {word for text in texts for word in re.findall(r"[a-z]+(?:'(?!s)[a-z]+)?", text.lower())}
 
     taught = {word for intent in FAMILIES for family in families_of(intent, "train") for word in words_of(family)}
-    assert words("eval", 700) <= words("train", 6000) | taught
+    assert words("eval", 700) <= words("train", 9000) | taught
 
 
 def test_typos_stay_out_of_names_and_values():

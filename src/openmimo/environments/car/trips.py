@@ -56,7 +56,9 @@ def _draw(scene: Scene, is_charge: bool, is_warm: bool) -> Draft | None:
 
 def _think_charge(cockpit: Cockpit, place: str, reserve: int, thought: list[str]) -> int:
     need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
-    thought += [cockpit.quote(place), f"{need}+{reserve}={need + reserve}, battery {cockpit.car.percent}%"]
+    is_enough = need + reserve <= cockpit.car.percent
+    verdict = f"battery {cockpit.car.percent}%, {'enough' if is_enough else 'charge'}"
+    thought += [cockpit.quote(place), f"{need}+{reserve}={need + reserve}, {verdict}"]
     return need + reserve
 
 
@@ -127,18 +129,24 @@ def _stop(scene: Scene) -> Draft | None:
     said, percent = place_phrase(cockpit.far), cockpit.car.percent
     if cockpit.car.trip_percent("home", cockpit.far, cockpit.outside_c) <= percent:
         return None
-    costs, thought, best = reachable_stops(cockpit), [f"battery {percent}%"], 1000
-    for name in cockpit.stops():
-        first, second = cockpit.stop_percents(name)
-        if name not in costs:
-            thought.append(f"{name} {first}% too far")
-            continue
-        thought.append(f"{name} {first}+{second}={costs[name]}{' best' if costs[name] < best else ''}")
-        best = min(best, costs[name])
+    costs, thought = reachable_stops(cockpit), [f"battery {percent}%", *_think_stops(cockpit)]
     if not costs:
         return Draft("stop_for", {"p": said}, thought, answer=too_far_answer(said))
     call = ToolCall("CarNavigate", {"place": cockpit.far, "stop": best_stop(costs)})
     return Draft("stop_for", {"p": said}, thought, (call,), goal=StopGoal(cockpit.far, cockpit.commanded(), costs))
+
+
+def _think_stops(cockpit: Cockpit) -> list[str]:
+    """Every charger on the way: whether the battery reaches it, what it takes in all, and the best so far."""
+    costs, lines, best = reachable_stops(cockpit), list[str](), ""
+    for name in cockpit.stops():
+        first, second = cockpit.stop_percents(name)
+        text = f"{first}>{cockpit.car.percent} too far"
+        if name in costs:
+            text = f"{first}<={cockpit.car.percent}, {first}+{second}={costs[name]}"
+            best = name if not best or costs[name] < costs[best] else best
+        lines.append(f"stop to {cockpit.far}: {cockpit.quote(name)}: {text} | {f'{costs[best]} {best}' if best else 0}")
+    return lines
 
 
 JOURNEY_KINDS: dict[str, Callable[[Scene], Draft | None]] = {

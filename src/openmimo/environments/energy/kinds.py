@@ -25,7 +25,14 @@ from openmimo.environments.energy.problem import (
     is_proven,
     naive_plan,
 )
-from openmimo.environments.energy.thoughts import battery_lines, car_lines, extreme_lines, load_lines, widest_swing
+from openmimo.environments.energy.thoughts import (
+    battery_lines,
+    car_lines,
+    deadline_line,
+    extreme_lines,
+    load_lines,
+    widest_swing,
+)
 from openmimo.environments.home.answers import Answer
 
 __all__ = ["KINDS", "Scene", "draw_draft"]
@@ -316,7 +323,7 @@ def _too_late(scene: Scene) -> Draft | None:
     name = rng.choice(names)
     hours = board.appliances[name].hours
     by = _at(board, rng.randint(1, hours - 1))
-    thought = f"{board.appliance_row(name)}, by {by}-{hours}={(by - hours) % 24} too late"
+    thought = f"{deadline_line(board, Load(name, hours, board.appliances[name].kw, board.index(by)))} too late"
     text = f"The {name} cannot be done by {by:02d}:00."
     answer = Answer(text, (r"cannot|can't|not|no|impossible|too", r"done|late|finish\w*|time|possible"), ("tool",))
     return Draft("plan_1", {"d": _the(name), "t": _say_hour(rng, by)}, [thought], answer=answer)

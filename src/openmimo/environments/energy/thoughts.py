@@ -1,4 +1,7 @@
-"""The working of a plan in steps that a small model can take: copy prices, add, keep the best so far."""
+"""The working of a plan in steps that a small model can take: copy prices, add, keep the best so far.
+
+Every line ends with the best up to there, so that each follows from the one before it and the last has the result.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ __all__ = ["battery_lines", "car_lines", "deadline_line", "extreme_lines", "load
 
 
 def deadline_line(board: Board, load: Load) -> str:
-    """The appliance and the latest hour at which it can start: "dishwasher, 2 h, 1 kW, by 22-2=20".
+    """The appliance, the latest hour at which it can start and the present one: "dryer, 2 h, 1 kW, by 22-2=20, now 18".
 
     Args:
         board: shows the appliance.
@@ -20,11 +23,11 @@ def deadline_line(board: Board, load: Load) -> str:
         One line.
     """
     by, latest = (board.first_hour + load.by) % 24, (board.first_hour + load.by - load.hours) % 24
-    return f"{board.appliance_row(load.name)}, by {by}-{load.hours}={latest}"
+    return f"{board.appliance_row(load.name)}, by {by}-{load.hours}={latest}, now {board.first_hour}"
 
 
 def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[str] | None:
-    """Every start that meets the deadline with its prices, "best" after each that is lower than all before it.
+    """Every start that meets the deadline with its prices, and the cheapest start so far.
 
     Args:
         board: shows the appliance.
@@ -32,9 +35,9 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
         plan: what is planned already and takes its sun.
         load: what is asked for.
     Returns:
-        Lines such as "18: 31+34=65 best", or None where sun covers an hour only in part.
+        Lines such as "19: 34+33=67 | 18 65", or None where sun covers an hour only in part.
     """
-    starts = list[tuple[str, int]]()
+    starts = list[tuple[int, str, int]]()
     for start in range(load.by - load.hours + 1):
         prices = _whole_prices(problem, plan, range(start, start + load.hours), load.kw)
         if prices is None:
@@ -43,16 +46,17 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
         for price in prices[1:]:
             total += price
             text += f"+{price}={total}"
-        starts.append((f"{board.hours[start]}: {text}", total))
-    return [deadline_line(board, load), *_mark_best(starts)]
+        starts.append((board.hours[start], text, total))
+    return [deadline_line(board, load), *_keep_best(starts)]
 
 
-def _mark_best(costs: Iterable[tuple[str, int]]) -> list[str]:
-    """The texts, "best" after each whose cost is lower than all before it."""
-    lines, best = list[str](), float("inf")
-    for text, cost in costs:
-        lines.append(f"{text} best" if cost < best else text)
-        best = min(best, cost)
+def _keep_best(costs: Iterable[tuple[int, str, int]], is_lowest: bool = True) -> list[str]:
+    """For each hour, text and cost a line with the hour and the cost of the first best so far."""
+    lines, best, best_hour = list[str](), 0, 0
+    for hour, text, cost in costs:
+        if not lines or (cost < best if is_lowest else cost > best):
+            best, best_hour = cost, hour
+        lines.append(f"{hour}: {text} | {best_hour} {best}")
     return lines
 
 
@@ -81,8 +85,8 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
     prices = _whole_prices(problem, plan, range(job.by), job.kw)
     if prices is None:
         return None
-    by = (board.first_hour + job.by) % 24
-    head = f"{target}-{car.percent}={target - car.percent}, {job.hours} h by {by}"
+    by, last = (board.first_hour + job.by) % 24, (board.first_hour + job.by - 1) % 24
+    head = f"{target}-{car.percent}={target - car.percent}, {job.hours} h, by {by}-1={last}"
     chosen = sorted(range(job.by), key=lambda hour: prices[hour])[: job.hours]
     lines, lowest = [board.car_row(), head], list[int]()
     for hour, price in zip(board.hours, prices, strict=False):
@@ -93,34 +97,36 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
 
 
 def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
-    """Every price, "best" after each that is lower, or higher, than all before it.
+    """Every price, and the lowest or highest so far.
 
     Args:
         board: shows the prices.
         is_lowest: whether the lowest price is asked for, else the highest.
     Returns:
-        Lines such as "20: 24 best".
+        Lines such as "20: 24 | 19 22".
     """
     rows = zip(board.hours, board.prices, strict=True)
-    return _mark_best((f"{hour}: {price}", price if is_lowest else -price) for hour, price in rows)
+    return _keep_best(((hour, str(price), price) for hour, price in rows), is_lowest)
 
 
 def battery_lines(board: Board) -> list[str]:
-    """The lowest price so far and the gain over it, hour by hour.
+    """The gain over the lowest price so far, hour by hour; that price with its hour; the widest gain with its hours.
 
     Args:
         board: shows the prices.
     Returns:
-        Lines such as "20: 24 low" and "21: 38-24=14 best".
+        Lines such as "20: 24 | 20 24 | 0" and "21: 38-24=14 | 20 24 | 20 21 14".
     """
-    lines, low, best = [], board.prices[0] + 1, 0
+    lines, low_hour, low, best, best_text = list[str](), board.hours[0], board.prices[0], 0, "0"
     for hour, price in zip(board.hours, board.prices, strict=True):
-        if price < low:
-            low = price
-            lines.append(f"{hour}: {price} low")
+        text = str(price)
+        if price < low or not lines:
+            low_hour, low = hour, price
         else:
-            lines.append(f"{hour}: {price}-{low}={price - low}{' best' if price - low > best else ''}")
-            best = max(best, price - low)
+            text += f"-{low}={price - low}"
+            if price - low > best:
+                best, best_text = price - low, f"{low_hour} {hour} {price - low}"
+        lines.append(f"{hour}: {text} | {low_hour} {low} | {best_text}")
     return lines
 
 

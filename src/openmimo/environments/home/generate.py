@@ -57,7 +57,7 @@ def sample_home(rng: random.Random, num_devices: int, split: Split = "train", is
 
     Args:
         rng: source of all randomness.
-        num_devices: 3 to 14.
+        num_devices: 3 to 14; a vacuum robot, which some homes have, comes on top.
         split: training homes also avoid the held-out "area noun" names.
         is_lived_in: adds one to six machines, people with calendars, volumes, windows to the sun and a season.
     Returns:

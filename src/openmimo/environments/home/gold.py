@@ -75,10 +75,7 @@ def _thoughts(draft: Draft, home: Home) -> tuple[str, ...]:
     """The draft's own lines, or how its devices are found."""
     if draft.thoughts is not None:
         return draft.thoughts
-    namings = draft.naming.split("+")  # one for each device of a pair, else one for all
-    if len(namings) < len(draft.rows):
-        namings *= len(draft.rows)
-    return sum((find(home, device, naming) for device, naming in zip(draft.rows, namings, strict=False)), ())
+    return sum((find(home, *pair) for pair in zip(draft.rows, draft.mentions, strict=True)), ())
 
 
 def _tools(draft: Draft) -> tuple[str, ...]:

@@ -24,9 +24,11 @@ __all__ = [
     "Mention",
     "absent_mention",
     "ambiguous_mention",
+    "fitting",
     "listed_mention",
     "named_mention",
     "resolve",
+    "unsaid",
 ]
 
 ALIAS_NAMINGS = ("alias", "area", "noun", "person")
@@ -57,6 +59,18 @@ class Mention(NamedTuple):
         if draw < (0.45 if self.nick else 0.12):
             return self.text
         return f"my {self.text}" if draw > 0.96 else f"the {self.text}"
+
+
+def unsaid(naming: str, area: str = "") -> Mention:
+    """What stands for a reference where a request has no word for the device.
+
+    Args:
+        naming: what tells which is meant, such as "it" or "area".
+        area: the area that is meant, or "".
+    Returns:
+        A mention without words.
+    """
+    return Mention("", naming, area=area)
 
 
 def named_mention(device: Device) -> Mention:
@@ -115,8 +129,18 @@ def resolve(home: Home, mention: Mention) -> list[Device]:
         Devices in listing order: one when it is clear, several when it is ambiguous, none when it is missing.
     """
     exact = home.named(mention.text)
-    if exact is not None:
-        return [exact]
+    return fitting(home, mention) if exact is None else [exact]
+
+
+def fitting(home: Home, mention: Mention) -> list[Device]:
+    """Find what fits the parts of a reference.
+
+    Args:
+        home: the home.
+        mention: the reference.
+    Returns:
+        Devices in listing order.
+    """
     return [
         device
         for device in home.devices

@@ -183,7 +183,7 @@ def _task(scene: Scene, kind: str, draft: Draft, system: str, tools: list[dict[s
         messages=(Message("system", system), *draft.history, Message("user", draft.request)),
         tools=tuple(tools),
         gold=done.replies,
-        naming=draft.naming,
+        naming="+".join(mention.naming for mention in draft.mentions) or "none",
         intent=draft.intent,
         family=draft.family.id,
         home=home,

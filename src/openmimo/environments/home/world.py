@@ -65,11 +65,7 @@ class Home:
     asks_first: bool = False
 
     def __post_init__(self) -> None:
-        # "kitchen light" comes before other lights of the kitchen: a reader knows at once that it is the one meant.
-        self.devices = sorted(
-            self.devices,
-            key=lambda device: (device.domain, device.area, device.name != f"{device.area} {device.noun.text}"),
-        )
+        self.devices = sorted(self.devices, key=lambda device: (device.domain, device.area))
 
     def copy(self) -> Home:
         """An independent home in the same state, with nothing touched yet."""

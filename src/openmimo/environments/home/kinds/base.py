@@ -62,10 +62,10 @@ class Draft:
 
     Attributes:
         intent: what the request asks for.
-        naming: how the device is said.
         family: the arrangement of words.
         request: the text.
         rows: devices that the reasoning finds.
+        mentions: how the request says them, in their order.
         calls: tool calls to make; empty where the answer is all.
         answer: the right answer where no call is made, else None.
         thoughts: lines of the reasoning, where they are not just how the rows are found.
@@ -77,10 +77,10 @@ class Draft:
     """
 
     intent: str
-    naming: str
     family: Family
     request: str
     rows: list[Device]
+    mentions: tuple[Mention, ...] = ()
     calls: tuple[ToolCall, ...] = ()
     answer: Answer | None = None
     thoughts: tuple[str, ...] | None = None
@@ -110,7 +110,7 @@ class Scene(NamedTuple):
             The draft.
         """
         family = sample_family(self.rng, intent, self.split)
-        return Draft(intent, family=family, request=say(self.rng, family, slots), **draft)
+        return Draft(intent, family, say(self.rng, family, slots), **draft)
 
     def part(self, intent: str, slots: dict[str, str]) -> str:
         """Pick a family of the intent and write it as a part of a longer request.
@@ -198,7 +198,7 @@ def action_draft(scene: Scene, device: Device, mention: Mention) -> Draft | None
         return None
     intent, value = picked
     slots = device_slots(scene.rng, mention, value)
-    return scene.phrase(intent, slots, naming=mention.naming, rows=[device], calls=(make_call(device, intent, value),))
+    return scene.phrase(intent, slots, mentions=(mention,), rows=[device], calls=(make_call(device, intent, value),))
 
 
 def pick_alias_naming(rng: random.Random) -> str:

@@ -66,9 +66,9 @@ def condition(scene: Scene) -> Draft | None:
     return scene.phrase(
         "unless" if is_unless else "if",
         slots,
-        naming=mention.naming,
+        mentions=(mention,),
         rows=[device],
-        thoughts=(*thoughts, *find(scene.home, device, mention.naming)) if is_done else thoughts,
+        thoughts=(*thoughts, *find(scene.home, device, mention)) if is_done else thoughts,
         calls=(make_call(device, *picked),) if is_done else (),
         answer=None if is_done else nothing_answer(found.told, found.key),
     )
@@ -95,9 +95,9 @@ def _unless_already(scene: Scene) -> Draft | None:
     return scene.phrase(
         "unless_already",
         slots,
-        naming=mention.naming,
+        mentions=(mention,),
         rows=[device],
-        thoughts=(*find(scene.home, device, mention.naming), _verdict(wanted, not is_done, is_done)),
+        thoughts=(*find(scene.home, device, mention), _verdict(wanted, not is_done, is_done)),
         calls=(make_call(device, intent),) if is_done else (),
         answer=None if is_done else nothing_answer(f"the {device.name} is {device.word()}", device.name),
     )
@@ -113,7 +113,7 @@ def _device(scene: Scene) -> Condition | None:
         return None
     asked = word if scene.rng.random() < 0.5 else _OPPOSITE[word]
     text = scene.part("if_state", device_slots(scene.rng, mention) | {"s": asked})
-    rows = find(scene.home, device, mention.naming)
+    rows = find(scene.home, device, mention)
     return Condition(text, device, rows, asked, asked == word, f"the {device.name} is {word}", device.name)
 
 
@@ -132,7 +132,7 @@ def _motion(scene: Scene) -> Condition | None:
     text = scene.part("if_somebody" if is_asked else "if_nobody", area_slots(device.area))
     told = f"there is {'' if is_seen else 'no '}motion in the {device.area}"
     check = "detected" if is_asked else "clear"
-    rows = find(scene.home, device, "area")
+    rows = measured(scene.home, device)
     return Condition(text, device, rows, check, is_seen == is_asked, told, "motion")
 
 

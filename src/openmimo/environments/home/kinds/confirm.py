@@ -6,6 +6,8 @@ from openmimo.chat import Message
 from openmimo.environments.home.answers import confirm_answer, kept_answer
 from openmimo.environments.home.devices import Lock
 from openmimo.environments.home.kinds.base import Draft, Scene, device_slots, make_call, some_mention
+from openmimo.environments.home.lookups import find
+from openmimo.environments.home.mentions import unsaid
 
 __all__ = ["confirm"]
 
@@ -21,8 +23,9 @@ def confirm(scene: Scene) -> Draft | None:
     request = scene.phrase(
         "unlock",
         device_slots(scene.rng, mention),
-        naming=mention.naming,
+        mentions=(mention,),
         rows=[lock],
+        thoughts=(*find(scene.home, lock, mention), "ask first"),
         answer=question,
     )
     if scene.rng.random() < 0.5:
@@ -31,9 +34,9 @@ def confirm(scene: Scene) -> Draft | None:
     return scene.phrase(
         "say_yes" if is_yes else "say_no",
         {},
-        naming="it",
+        mentions=(unsaid("it"),),
         rows=[lock],
-        thoughts=(scene.home.quote(lock),),
+        thoughts=(scene.home.quote(lock), "yes" if is_yes else "no"),
         calls=(make_call(lock, "unlock"),) if is_yes else (),
         answer=None if is_yes else kept_answer(lock),
         history=(Message("user", request.request), Message("assistant", question.text)),

@@ -9,6 +9,7 @@ from openmimo.environments.home.kinds.base import Draft, Scene
 from openmimo.environments.home.kinds.questions import area_slots
 from openmimo.environments.home.kinds.several import PLURALS, group_word
 from openmimo.environments.home.lookups import scan
+from openmimo.environments.home.mentions import unsaid
 
 __all__ = ["count"]
 
@@ -35,7 +36,7 @@ def count(scene: Scene) -> Draft | None:
     return scene.phrase(
         intent,
         slots,
-        naming="house" if is_house else "area",
+        mentions=(unsaid("house" if is_house else "area"),),
         rows=found,
         thoughts=scan(scene.home, device.domain, "" if is_house else device.area, found),
         answer=_answer(scene, intent, group, asked, found),

@@ -33,10 +33,11 @@ from openmimo.environments.home.kinds.questions import (
     questions_for,
     state,
 )
+from openmimo.environments.home.kinds.robot import robot
 from openmimo.environments.home.kinds.several import group_word
 from openmimo.environments.home.kinds.single import alias, named
 from openmimo.environments.home.lookups import find
-from openmimo.environments.home.mentions import Mention, named_mention
+from openmimo.environments.home.mentions import Mention, named_mention, unsaid
 from openmimo.environments.home.values import NO_VALUE, Value, sample_value, would_change
 
 __all__ = ["followup"]
@@ -101,7 +102,7 @@ def _act(listed: Scene, scene: Scene, history: tuple[Message, ...]) -> Earlier |
         return None
     intent, value = picked
     slots = device_slots(scene.rng, mention, value)
-    draft = scene.phrase(intent, slots, naming=mention.naming, rows=[device], calls=(make_call(device, intent, value),))
+    draft = scene.phrase(intent, slots, mentions=(mention,), rows=[device], calls=(make_call(device, intent, value),))
     done = work_out(draft, scene.home, scene.offered)
     later = settle(done.home)
     now = next(other for other in later.devices if other.name == device.name)
@@ -142,7 +143,7 @@ def _it(scene: Scene, phrase: str, earlier: Earlier, intent: str, value: Value, 
     return scene.phrase(
         phrase,
         {"v": value.text},
-        naming="it",
+        mentions=(unsaid("it"),),
         rows=[earlier.device],
         thoughts=(*earlier.told, *steps),
         calls=(make_call(earlier.device, intent, value),),
@@ -202,12 +203,13 @@ def _same_again(scene: Scene, phrase: str, earlier: Earlier, device: Device, slo
         return None
     listed = scene.home.named(earlier.device.name)
     assert listed is not None
+    there = unsaid("area", device.area)
     return scene.phrase(
         phrase,
         slots,
-        naming="area",
+        mentions=(there,),
         rows=[device],
-        thoughts=(scene.home.row(listed), *find(scene.home, device, "area")),
+        thoughts=(scene.home.row(listed), *find(scene.home, device, there)),
         calls=(make_call(device, earlier.intent, earlier.value),),
     )
 
@@ -224,12 +226,14 @@ def _how_is_it(scene: Scene, earlier: Earlier) -> Draft | None:
     answer = state_answer(earlier.scene.home, earlier.device)
     if isinstance(earlier.device, Cover) and not earlier.told[0].endswith(("closed", "%")):
         return None  # "opening" does not tell how far it got.
-    return scene.phrase("how_is_it", {}, naming="it", rows=[earlier.device], thoughts=earlier.told, answer=answer)
+    return scene.phrase(
+        "how_is_it", {}, mentions=(unsaid("it"),), rows=[earlier.device], thoughts=earlier.told, answer=answer
+    )
 
 
 def _anew(scene: Scene, earlier: Earlier) -> Draft | None:
     """A request of its own, about devices that the listing still shows as they are."""
-    draft = scene.rng.choice((named, named, alias, state, missing))(scene)
+    draft = scene.rng.choice((named, named, alias, state, missing, robot))(scene)
     is_old = draft is None or any(_was_spoken_of(earlier, device) for device in draft.rows)
     return None if is_old else draft
 
@@ -260,12 +264,13 @@ def _ask_elsewhere(scene: Scene) -> Draft | None:
     if first is None or again is None or intent not in questions_for(other):
         return None
     assert first.answer is not None
+    there = unsaid("area", other.area)
     return scene.phrase(
         "and_there",
         area_slots(other.area),
-        naming="area",
+        mentions=(there,),
         rows=[other],
-        thoughts=(scene.home.row(device), *find(scene.home, other, "area")),
+        thoughts=(scene.home.row(device), *find(scene.home, other, there)),
         answer=again.answer,
         history=(Message("user", first.request), Message("assistant", first.answer.text)),
     )
@@ -300,7 +305,7 @@ def _clarify(scene: Scene) -> Draft | None:
     return scene.phrase(
         phrase,
         slots,
-        naming="it",
+        mentions=(unsaid("it"),),
         rows=chosen,
         thoughts=tuple(scene.home.quote(one) for one in chosen),
         calls=tuple(make_call(one, intent, value) for one in chosen),

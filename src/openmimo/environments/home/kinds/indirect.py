@@ -7,6 +7,7 @@ from openmimo.environments.home.kinds.amounts import change_of
 from openmimo.environments.home.kinds.base import TOOL_OF, Draft, Scene, make_call
 from openmimo.environments.home.kinds.questions import area_slots
 from openmimo.environments.home.lookups import look_up
+from openmimo.environments.home.mentions import unsaid
 from openmimo.environments.home.values import NO_VALUE, Value
 
 __all__ = ["indirect"]
@@ -45,7 +46,7 @@ def _help(scene: Scene, intent: str, device: Device, act: str, value: Value = NO
     return scene.phrase(
         intent,
         area_slots(device.area),
-        naming="area",
+        mentions=(unsaid("area"),),
         rows=[device],
         thoughts=(*look_up(scene.home, _WHERE.get(intent, (device.domain,)), device.area, (device,)), *steps),
         calls=(make_call(device, act, value),),
@@ -98,4 +99,4 @@ def _wish(scene: Scene) -> Draft | None:
     if len(found) != 1 or found[0].word() != "off" or not scene.can("turn_on"):
         return None
     device = found[0]
-    return scene.phrase(intent, {}, naming="noun", rows=[device], calls=(make_call(device, "turn_on"),))
+    return scene.phrase(intent, {}, mentions=(unsaid("noun"),), rows=[device], calls=(make_call(device, "turn_on"),))

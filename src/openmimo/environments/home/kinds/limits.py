@@ -41,12 +41,12 @@ def unsupported(scene: Scene) -> Draft | None:
     slots = device_slots(scene.rng, mention, picked[1])
     lacking = TOOL_OF[picked[0]]
     answer = unsupported_answer()
-    return scene.phrase(picked[0], slots, naming=mention.naming, rows=[device], answer=answer, lacking=lacking)
+    return scene.phrase(picked[0], slots, mentions=(mention,), rows=[device], answer=answer, lacking=lacking)
 
 
 def _out_of_scope(scene: Scene) -> Draft:
     """Order a pizza, tell a joke, know the capital of France."""
-    return scene.phrase("out_of_scope", {}, naming="none", rows=[], answer=scope_answer(scene.home))
+    return scene.phrase("out_of_scope", {}, rows=[], answer=scope_answer(scene.home))
 
 
 def _no_timer(scene: Scene, device: Device) -> Draft | None:
@@ -54,16 +54,16 @@ def _no_timer(scene: Scene, device: Device) -> Draft | None:
     length = sample_duration(scene.rng)
     if scene.rng.random() < 0.3 and "HassStartTimer" not in scene.offered:
         known = {"thoughts": (length.step,), "answer": unsupported_answer(), "lacking": "HassStartTimer"}
-        return scene.phrase("timer", {"v": length.text}, naming="none", rows=[], **known)
+        return scene.phrase("timer", {"v": length.text}, rows=[], **known)
     picked = pick_action(scene, device)
     if picked is None or "Schedule" in scene.offered:
         return None
     mention = named_mention(device)
     slots = {"do": say_action(scene, picked[0], mention, picked[1]), "v": length.text}
-    thoughts = (*find(scene.home, device, mention.naming), length.step)
+    thoughts = (*find(scene.home, device, mention), length.step)
     answer = unsupported_answer()
     return scene.phrase(
-        "later", slots, naming=mention.naming, rows=[device], thoughts=thoughts, answer=answer, lacking="Schedule"
+        "later", slots, mentions=(mention,), rows=[device], thoughts=thoughts, answer=answer, lacking="Schedule"
     )
 
 
@@ -84,7 +84,7 @@ def _impossible(scene: Scene, device: Device) -> Draft | None:
         return None
     mention = named_mention(device)
     slots = device_slots(scene.rng, mention, value)
-    return scene.phrase(intent, slots, naming=mention.naming, rows=[device], calls=(make_call(device, intent, value),))
+    return scene.phrase(intent, slots, mentions=(mention,), rows=[device], calls=(make_call(device, intent, value),))
 
 
 def ambiguous(scene: Scene) -> Draft | None:
@@ -103,8 +103,8 @@ def ambiguous(scene: Scene) -> Draft | None:
     else:
         intent = scene.rng.choice([name for name in questions_for(devices[0]) if not name.startswith("ask_area")])
         slots = ask_slots(scene, devices[0].domain, mention, scene.rng.choice(asked_words(intent)))
-    thoughts = look_up(scene.home, (devices[0].domain,), mention.area, devices)
+    thoughts = look_up(scene.home, (devices[0].domain,), mention.area, devices, mention.noun)
     answer = which_answer(scene.home, devices)
     return scene.phrase(
-        intent, slots, naming=mention.naming, rows=devices, thoughts=thoughts, answer=answer, action=picked
+        intent, slots, mentions=(mention,), rows=devices, thoughts=thoughts, answer=answer, action=picked
     )

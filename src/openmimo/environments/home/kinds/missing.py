@@ -35,9 +35,11 @@ def missing(scene: Scene) -> Draft | None:
     intent = scene.rng.choice([intent for intent in intents if not intent.startswith("ask_area")])
     asked = scene.rng.choice(asked_words(intent))
     slots = ask_slots(scene, domain, mention, asked) | {"v": sample_value(scene.rng, intent).text}
-    thoughts = (f"{mention.text}: none",) if mention.nick else look_up(scene.home, (domain,), mention.area, ())
+    thoughts = (
+        (f"{mention.text}: none",) if mention.nick else look_up(scene.home, (domain,), mention.area, (), mention.noun)
+    )
     answer = missing_answer(mention)
-    return scene.phrase(intent, slots, naming=mention.naming, rows=[], thoughts=thoughts, answer=answer)
+    return scene.phrase(intent, slots, mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
 
 
 def _missing_in_area(scene: Scene) -> Draft | None:
@@ -55,4 +57,4 @@ def _missing_in_area(scene: Scene) -> Draft | None:
     mention = Mention("", "absent_area", area=area, noun=noun)
     thoughts = look_up(scene.home, MEASURED_BY.get(what, ("light",)), area, ())
     answer = missing_answer(mention)
-    return scene.phrase(intent, area_slots(area), naming="absent_area", rows=[], thoughts=thoughts, answer=answer)
+    return scene.phrase(intent, area_slots(area), mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)

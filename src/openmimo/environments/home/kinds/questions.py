@@ -14,7 +14,7 @@ from openmimo.environments.home.answers import (
 from openmimo.environments.home.devices import Device
 from openmimo.environments.home.kinds.base import Draft, Scene, device_slots, some_mention
 from openmimo.environments.home.lookups import look_up
-from openmimo.environments.home.mentions import Mention
+from openmimo.environments.home.mentions import Mention, unsaid
 from openmimo.environments.home.words import in_area
 from openmimo.environments.home.world import Home
 
@@ -80,10 +80,10 @@ def _ask_header(scene: Scene) -> Draft:
     """What the first line of the listing tells."""
     if scene.rng.random() < 0.5:
         answer = time_answer(scene.home)
-        return scene.phrase("ask_time", {}, naming="none", rows=[], thoughts=(scene.home.clock,), answer=answer)
+        return scene.phrase("ask_time", {}, rows=[], thoughts=(scene.home.clock,), answer=answer)
     answer = outside_answer(scene.home)
     told = f"{round(scene.home.outside_c)} °C outside"
-    return scene.phrase("ask_outside", {}, naming="none", rows=[], thoughts=(told,), answer=answer)
+    return scene.phrase("ask_outside", {}, rows=[], thoughts=(told,), answer=answer)
 
 
 def ask_area(scene: Scene, device: Device, intent: str) -> Draft | None:
@@ -105,7 +105,9 @@ def ask_area(scene: Scene, device: Device, intent: str) -> Draft | None:
         "ask_area_motion": lambda: motion_answer(scene.home, device),
     }[intent]()
     thoughts = measured(scene.home, device)
-    return scene.phrase(intent, area_slots(device.area), naming="area", rows=[device], thoughts=thoughts, answer=answer)
+    return scene.phrase(
+        intent, area_slots(device.area), mentions=(unsaid("area"),), rows=[device], thoughts=thoughts, answer=answer
+    )
 
 
 def measured(home: Home, device: Device) -> tuple[str, ...]:
@@ -179,7 +181,7 @@ def ask_device(scene: Scene, device: Device, intent: str, mention: Mention, aske
     else:
         answer = state_answer(scene.home, device)
     slots = ask_slots(scene, device.domain, mention, asked)
-    return scene.phrase(intent, slots, naming=mention.naming, rows=[device], answer=answer)
+    return scene.phrase(intent, slots, mentions=(mention,), rows=[device], answer=answer)
 
 
 def asked_words(intent: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from openmimo.environments.home.kinds.amounts import Change, change_of, sample_a
 from openmimo.environments.home.kinds.base import TOOL_OF, Draft, Scene, device_slots, make_call, some_mention
 from openmimo.environments.home.kinds.questions import area_slots
 from openmimo.environments.home.lookups import find
+from openmimo.environments.home.mentions import Mention, unsaid
 
 __all__ = ["relative"]
 
@@ -27,23 +28,23 @@ def relative(scene: Scene) -> Draft | None:
     intent = _INTENTS[device.domain][0 if is_more else 1]
     if not isinstance(device, Cover) and _is_alone(scene, device) and scene.rng.random() < 0.45:
         slots = area_slots(device.area) | amount_slots
-        return _draft(scene, f"{intent}_area", slots, "area", device, change)
+        return _draft(scene, f"{intent}_area", slots, unsaid("area", device.area), device, change)
     mention = some_mention(scene, device, named_share=0.6)
     if mention is None:
         return None
-    return _draft(scene, intent, device_slots(scene.rng, mention) | amount_slots, mention.naming, device, change)
+    return _draft(scene, intent, device_slots(scene.rng, mention) | amount_slots, mention, device, change)
 
 
 def _is_alone(scene: Scene, device: Device) -> bool:
     return sum(other.area == device.area and other.domain == device.domain for other in scene.home.devices) == 1
 
 
-def _draft(scene: Scene, intent: str, slots: dict[str, str], naming: str, device: Device, change: Change) -> Draft:
+def _draft(scene: Scene, intent: str, slots: dict[str, str], mention: Mention, device: Device, change: Change) -> Draft:
     return scene.phrase(
         intent,
         slots,
-        naming=naming,
+        mentions=(mention,),
         rows=[device],
-        thoughts=(*find(scene.home, device, naming), change.step),
+        thoughts=(*find(scene.home, device, mention), change.step),
         calls=(make_call(device, change.intent, change.value),),
     )

@@ -6,7 +6,7 @@ from openmimo.chat import ToolCall
 from openmimo.environments.home.answers import missing_answer, unsupported_answer
 from openmimo.environments.home.kinds.base import REDUNDANT_SHARE, TOOL_OF, Draft, Scene, device_slots
 from openmimo.environments.home.lookups import look_up
-from openmimo.environments.home.mentions import Mention, named_mention
+from openmimo.environments.home.mentions import Mention, named_mention, unsaid
 
 __all__ = ["robot"]
 
@@ -27,12 +27,12 @@ def robot(scene: Scene) -> Draft | None:
     slots, tool = device_slots(scene.rng, named_mention(device)), TOOL_OF[intent]
     if not scene.can(intent):
         answer = unsupported_answer()
-        return scene.phrase(intent, slots, naming="house", rows=[device], answer=answer, lacking=tool)
-    return scene.phrase(intent, slots, naming="house", rows=[device], calls=(ToolCall(tool, {}),))
+        return scene.phrase(intent, slots, mentions=(unsaid("house"),), rows=[device], answer=answer, lacking=tool)
+    return scene.phrase(intent, slots, mentions=(unsaid("house"),), rows=[device], calls=(ToolCall(tool, {}),))
 
 
 def _missing(scene: Scene, intent: str) -> Draft:
     mention = Mention("vacuum", "absent_bare", noun="vacuum")
     thoughts, answer = look_up(scene.home, ("vacuum",), "", ()), missing_answer(mention)
     slots = device_slots(scene.rng, mention)
-    return scene.phrase(intent, slots, naming=mention.naming, rows=[], thoughts=thoughts, answer=answer)
+    return scene.phrase(intent, slots, mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)

@@ -7,7 +7,7 @@ from openmimo.environments.home.devices import Cover, Device
 from openmimo.environments.home.kinds.base import ACTIONS, TOOL_OF, Draft, Scene, make_call, some_mention
 from openmimo.environments.home.kinds.questions import area_slots
 from openmimo.environments.home.lookups import scan
-from openmimo.environments.home.mentions import Mention
+from openmimo.environments.home.mentions import Mention, unsaid
 from openmimo.environments.home.values import NO_VALUE, would_change
 
 __all__ = ["PLURALS", "VERBS", "area", "group_word", "pair"]
@@ -46,9 +46,9 @@ def area(scene: Scene) -> Draft | None:
     place = {} if is_house else {"area": device.area}
     slots = {"q": PLURALS[group]} | area_slots("house" if is_house else device.area)
     call = ToolCall(TOOL_OF[intent], {**place, "domain": device.domain})
-    naming = "house" if is_house else "area"
+    mentions = (unsaid("house" if is_house else "area"),)
     thoughts = scan(scene.home, device.domain, place.get("area", ""), rows)
-    return scene.phrase(_AREA_INTENTS[intent], slots, naming=naming, rows=rows, thoughts=thoughts, calls=(call,))
+    return scene.phrase(_AREA_INTENTS[intent], slots, mentions=mentions, rows=rows, thoughts=thoughts, calls=(call,))
 
 
 def group_word(device: Device) -> str | None:
@@ -73,7 +73,7 @@ def pair(scene: Scene) -> Draft | None:
     return scene.phrase(
         "pair_same" if intent == intent2 else "pair_two",
         slots,
-        naming=f"{mention.naming}+{mention2.naming}",
+        mentions=(mention, mention2),
         rows=devices,
         calls=(make_call(devices[0], intent, NO_VALUE), make_call(devices[1], intent2, NO_VALUE)),
     )

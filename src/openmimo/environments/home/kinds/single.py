@@ -12,7 +12,7 @@ from openmimo.environments.home.kinds.base import (
     make_call,
     pick_alias_naming,
 )
-from openmimo.environments.home.mentions import listed_mention, named_mention
+from openmimo.environments.home.mentions import listed_mention, named_mention, unsaid
 from openmimo.environments.home.values import NO_VALUE
 from openmimo.environments.home.words import in_area
 
@@ -53,5 +53,9 @@ def _ambient(scene: Scene) -> Draft | None:
     if sum(other.area == light.area for other in lights) != 1 or TOOL_OF[act] not in scene.offered:
         return None
     return scene.phrase(
-        intent, {"a": in_area(light.area)}, naming="area", rows=[light], calls=(make_call(light, act, NO_VALUE),)
+        intent,
+        {"a": in_area(light.area)},
+        mentions=(unsaid("area", light.area),),
+        rows=[light],
+        calls=(make_call(light, act, NO_VALUE),),
     )

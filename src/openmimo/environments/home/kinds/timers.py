@@ -20,7 +20,6 @@ def timer(scene: Scene) -> Draft | None:
     start = scene.phrase(
         "timer",
         {"v": length.text},
-        naming="none",
         rows=[],
         thoughts=(length.step,),
         calls=(ToolCall("HassStartTimer", {"minutes": length.minutes}),),
@@ -41,9 +40,9 @@ def schedule(scene: Scene) -> Draft | None:
     plan = scene.phrase(
         "later" if is_delay else "at_time",
         slots,
-        naming=mention.naming,
+        mentions=(mention,),
         rows=[device],
-        thoughts=(*find(scene.home, device, mention.naming), when.step),
+        thoughts=(*find(scene.home, device, mention), when.step),
         calls=(ToolCall("Schedule", {**when.arguments, "command": write_command(device, intent, value)}),),
     )
     return _cancel(scene, plan, "cancel_plan") if scene.rng.random() < 0.2 else plan
@@ -57,7 +56,6 @@ def _cancel(scene: Scene, start: Draft, intent: str) -> Draft | None:
     return scene.phrase(
         intent,
         {},
-        naming="none",
         rows=[],
         thoughts=done.told,
         calls=(ToolCall("HassCancelTimer", {}),),
