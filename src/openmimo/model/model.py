@@ -168,8 +168,12 @@ def load_model(checkpoint: Checkpoint) -> MiMo:
 
 
 def published_tensors(model: MiMo) -> Mapping[str, np.ndarray]:
-    """The model's weights as float32 arrays under their published names, ready for `save_checkpoint`."""
-    return {name: view.detach().cpu().float().numpy() for name, view in _published_views(model).items()}
+    """The model's weights as float32 arrays under their published names, ready for `save_checkpoint`.
+
+    They are copies: memory of a split model cannot be given back while an array looks at it.
+    """
+    views = _published_views(model)
+    return {name: view.detach().to("cpu", torch.float32, copy=True).numpy() for name, view in views.items()}
 
 
 def _published_views(model: MiMo) -> dict[str, Tensor]:

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from openmimo.checkpoint import Checkpoint, save_checkpoint
 from openmimo.model.model import MiMo, load_model, published_tensors
 
@@ -57,7 +59,10 @@ class BestWeights:
         if not kept:
             return None
         path = max(kept, key=lambda path: (kept[path], path.name))
-        model.load_state_dict(load_model(Checkpoint.open(path)).state_dict())
+        saved = dict(load_model(Checkpoint.open(path)).named_parameters())
+        with torch.no_grad():  # one by one: the state dict of a model that is split has parts, even while it is whole
+            for name, parameter in model.named_parameters():
+                parameter.copy_(saved[name])
         return int(path.name.removeprefix("best-"))
 
     def _kept(self) -> dict[Path, float]:

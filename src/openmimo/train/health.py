@@ -3,9 +3,11 @@
 from collections import deque
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from openmimo.model.moe import MoE, Router
+from openmimo.train.shards import is_sharded, own
 
 __all__ = ["LoadWatch", "expert_shares", "num_zeros"]
 
@@ -29,10 +31,13 @@ def num_zeros(model: nn.Module) -> dict[str, tuple[int, int]]:
             path, _, kind = name.rpartition(".")
             groups.append((_group(model.get_submodule(path), kind), parameter.numel()))
             grad = parameter.grad
-            nothing = parameter.new_zeros((), dtype=torch.int64)
-            nonzero.append(nothing if grad is None else torch.count_nonzero(grad))
+            nothing = own(parameter).new_zeros((), dtype=torch.int64)
+            nonzero.append(nothing if grad is None else torch.count_nonzero(own(grad)))
+    found = torch.stack(nonzero) if nonzero else torch.zeros(0, dtype=torch.int64)
+    if is_sharded(model):
+        dist.all_reduce(found)
     counts: dict[str, tuple[int, int]] = dict.fromkeys(("experts", "router", "rest"), (0, 0))
-    for (group, total), count in zip(groups, torch.stack(nonzero).tolist() if nonzero else (), strict=True):
+    for (group, total), count in zip(groups, found.tolist(), strict=True):
         counts[group] = counts[group][0] + total - count, counts[group][1] + total
     return counts
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from openmimo.errors import TrainingError
 from openmimo.model.model import MiMo
 from openmimo.train.distill import (
     MopdObjective,
@@ -20,7 +21,9 @@ from openmimo.train.distill import (
 from openmimo.train.domains import DomainStep
 from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.policy import PolicyBatch, own_logits, side_losses
+from openmimo.train.processes import from_all
 from openmimo.train.rollout import Rollout
+from openmimo.train.shards import full, is_sharded
 
 __all__ = ["Lesson", "MopdStep", "mean_reward", "mopd_losses"]
 
@@ -96,13 +99,16 @@ def mopd_losses(
     gradients: dict[str, Tensor] = {}
     passes: list[_Pass] = []
     domains = {}
-    for domain, lessons in by_domain.items():
+    for domain, most in _most_passes(model, by_domain).items():
+        lessons = by_domain[domain]
         taught = [
             _learn(
                 model, lesson, objective, weights, scales[domain], lesson.batch.num_sequences / num_sequences, progress
             )
             for lesson in lessons
         ]
+        for _ in range(most - len(lessons)):
+            _keep_company(model, step.lessons[0], weights, progress)
         norm = _move_gradients(model, gradients)
         domains[domain] = _summarise([rollout for lesson in lessons for rollout in lesson.rollouts], taught, norm)
         passes += taught
@@ -180,6 +186,24 @@ def _learn(
     )  # fmt: skip
 
 
+def _most_passes(model: MiMo, by_domain: Mapping[str, Sequence[Lesson]]) -> dict[str, int]:
+    """For each domain, lessons of the process that has most: those that share a model must run it equally often."""
+    numbers = {domain: len(lessons) for domain, lessons in by_domain.items()}
+    if not is_sharded(model):
+        return numbers
+    found = from_all(numbers)
+    if any(other.keys() != numbers.keys() for other in found):
+        raise TrainingError("processes that share a model must draw tasks of the same domains at a step")
+    return {domain: max(other[domain] for other in found) for domain in numbers}
+
+
+def _keep_company(model: MiMo, lesson: Lesson, weights: LossWeights, progress: float) -> None:
+    """A pass that teaches nothing, while another process takes a lesson."""
+    hidden_BTC, logits_RV = own_logits(model, lesson.batch, replays=True)
+    beside, _ = side_losses(model, hidden_BTC, lesson.batch.packed, weights, progress)
+    (0.0 * (logits_RV.sum() + beside)).backward()
+
+
 def _scales(by_domain: Mapping[str, Sequence[Lesson]], objective: MopdObjective) -> dict[str, float]:
     """What each domain counts. The sampler's log-probabilities stand for the student's: it is the same model."""
     if not objective.has_scales:
@@ -202,7 +226,7 @@ def _move_gradients(model: MiMo, sums: dict[str, Tensor]) -> float:
             sums[name] = sums[name] + parameter.grad if name in sums else parameter.grad
             trunk += [] if ".mtp" in name else [parameter.grad]
             parameter.grad = None
-    return torch.nn.utils.get_total_norm(trunk).item()
+    return full(torch.nn.utils.get_total_norm(trunk)).item()
 
 
 def _summarise(rollouts: Sequence[Rollout], passes: Sequence[_Pass], norm: float) -> DomainStep:

@@ -40,9 +40,10 @@ from openmimo.train.preflight import (
     find_other_texts,
     read_fingerprint,
 )
-from openmimo.train.processes import training_device
+from openmimo.train.processes import from_first, training_device
 from openmimo.train.rollout import Rollout
 from openmimo.train.rounding import rounded
+from openmimo.train.shards import whole
 from openmimo.train.teachers import ServerTeacher, Teachers, read_logits
 from openmimo.train.trainer import TrainConfig, train
 from openmimo.train.workplace import Players, Scorers, play_all, workplace
@@ -116,14 +117,14 @@ def distil(
         TrainingError: as `train`, or a teacher's server fails.
     Source: MOPD, section 4.4 of the MiMo-V2-Flash report.
     """
-    _check(teachers, practice)
+    _check(teachers, practice, config)
     files = {name: (student / name).read_text(encoding="utf-8") for name in TEXT_FILES if (student / name).is_file()}
     model = load_model(Checkpoint.open(student))
     objective = practice.objective.for_vocabulary(model.config.vocab_size, bool(teachers.servers))
     practice = replace(practice, objective=objective)
     plan, place = EnginePlan(dict(model.config.published), files, practice.weights, practice.slots), workplace()
     with place.open_scorers(teachers) as scorers, place.open_players(plan, published_tensors(model)) as players:
-        report = preflight(student, teachers, practice, model, players, Path(config.folder))
+        report = from_first(lambda: preflight(student, teachers, practice, model, players, Path(config.folder)))
         school = _School(model, players, teachers, scorers, practice, report, Path(config.folder))
         evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)
         settings = (
@@ -174,7 +175,8 @@ class _School:
     def lessons(self, step: int) -> MopdStep:
         """Everything that one step learns from."""
         give_back_fragments(step)
-        self.players.update(published_tensors(self.model))
+        with whole(self.model):
+            self.players.update(published_tensors(self.model))
         played = play(self.players, self.practice, step)
         return MopdStep(tuple(self.ask(played)))
 
@@ -299,7 +301,7 @@ def play(players: Players, practice: Practice, step: int, only: str | None = Non
     return {domain: [next(groups) for _ in tasks] for domain, tasks in drawn.items()}
 
 
-def _check(teachers: Teachers, practice: Practice) -> None:
+def _check(teachers: Teachers, practice: Practice, config: TrainConfig) -> None:
     """A setting that cannot take effect is an error."""
     objective = practice.objective
     if objective.is_full and teachers.servers:
@@ -312,5 +314,7 @@ def _check(teachers: Teachers, practice: Practice) -> None:
             f"alpha={objective.alpha} compares samples of one task, but samples={practice.samples}: take at least 2, "
             "or alpha=0"
         )
+    if config.shards and practice.weights != "f32":
+        raise ConfigError(f"weights={practice.weights!r} rounds weights that are whole: choose shards=False, or 'f32'")
     if practice.params.temperature != 1 or practice.params.top_k or practice.params.top_p < 1 or practice.params.min_p:
         raise ConfigError("the student must write as it is: temperature 1 and no filters")

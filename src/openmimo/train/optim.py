@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from openmimo.train.shards import full, own, part_like
+
 __all__ = ["Muon", "OptimConfig", "learning_rate", "make_optimizers"]
 
 BETAS = (0.9, 0.95)
@@ -41,7 +43,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum, then each matrix is replaced by its nearest orthogonal one (Newton-Schulz).
 
     torch.optim.Muon takes single matrices only; here all equal shapes, expert stacks included, go through one batched
-    iteration, which on a CPU is several times faster.
+    iteration, which on a CPU is several times faster. Of a model that is split over processes, each of them takes the
+    whole of every matrix, and of a stack the experts that it has.
 
     Source: Jordan et al., "Muon", 2024; quintic coefficients from there.
     """
@@ -63,13 +66,16 @@ class Muon(torch.optim.Optimizer):
                 momentum = state.setdefault("momentum", torch.zeros_like(parameter))
                 momentum.lerp_(parameter.grad, 1 - group["momentum"])
                 update = parameter.grad.lerp(momentum, group["momentum"])
+                update = own(update) if parameter.ndim > 2 else full(update)
                 by_shape[parameter.shape[-2:]].append((parameter, update.reshape(-1, *parameter.shape[-2:])))
             for shape, pairs in by_shape.items():
                 updates = orthogonalise(torch.cat([update for _, update in pairs]))
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
                 for (parameter, _), update in zip(pairs, updates.split([u.shape[0] for _, u in pairs]), strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update.reshape(parameter.shape).to(parameter.dtype), alpha=-group["lr"] * scale)
+                    part = own(parameter)
+                    step = update if parameter.ndim > 2 else own(part_like(update.view(parameter.shape), parameter))
+                    part.mul_(1 - group["lr"] * group["weight_decay"])
+                    part.add_(step.reshape(part.shape).to(part.dtype), alpha=-group["lr"] * scale)
 
 
 def orthogonalise(x_NRC: Tensor, steps: int = 4) -> Tensor:

@@ -16,6 +16,7 @@ from openmimo.train.data import Branch, PackedBatch, Tree, pack
 from openmimo.train.loss import HeadLosses, Losses, LossWeights, balance_loss, head_losses
 from openmimo.train.rollout import Rollout
 from openmimo.train.schedule import value_at
+from openmimo.train.shards import is_sharded
 
 __all__ = [
     "Part",
@@ -79,7 +80,8 @@ class Part:
     Attributes:
         batch: the rollouts.
         advantages_R: float32.
-        scales_R: float32, what each token counts in the loss; over all parts of a step they add up to 1.
+        scales_R: float32, what each token counts in the loss; over all parts of a step they add up to 1. All are 0 in
+            a part that only keeps other processes company.
     """
 
     batch: PolicyBatch
@@ -100,7 +102,7 @@ class PolicyStep:
     @property
     def num_tokens(self) -> int:
         """Real tokens, padding not counted."""
-        return sum(part.batch.packed.num_tokens for part in self.parts)
+        return sum(part.batch.packed.num_tokens for part in self.parts if part.scales_R.any())
 
     @property
     def has_targets(self) -> bool:
@@ -293,10 +295,11 @@ def policy_losses(
         the losses; `total` has no gradient left, it was followed part by part.
     Source: -sum of scale * w * A * log pi.
     """
-    if not step.parts:  # no group had a signal
+    parts = [part for part in step.parts if is_sharded(model) or part.scales_R.any()]
+    if not parts:  # no group had a signal
         return Losses(torch.zeros(()), 0.0, 0.0, (), ())
-    runs = [_run_part(model, part, weights, progress, weigh, start, kl_weight) for part in step.parts]
-    shares = [part.scales_R.sum().item() for part in step.parts]
+    runs = [_run_part(model, part, weights, progress, weigh, start, kl_weight) for part in parts]
+    shares = [part.scales_R.sum().item() for part in parts]
 
     def mean(values: Sequence[float]) -> float:
         return sum(share * value for share, value in zip(shares, values, strict=True)) / (sum(shares) or 1.0)
@@ -322,6 +325,7 @@ def _run_part(
 ) -> Losses:
     batch, scales_R = part.batch, part.scales_R
     share = scales_R.sum()
+    divisor = share.item() or 1.0
     hidden_BTC, logits_RV = own_logits(model, batch, replays=True)
     scores_RV = logits_RV.log_softmax(-1)
     logprobs_R = scores_RV.gather(-1, batch.ids_R[:, None]).squeeze(-1)
@@ -335,18 +339,18 @@ def _run_part(
         with torch.set_grad_enabled(kl_weight != 0):  # it is mostly only measured
             kl_R = (scores_RV.exp() * (scores_RV - start_RV)).sum(-1)
         total = total + kl_weight * (scales_R * kl_R).sum()
-        figures["kl"] = (scales_R * kl_R.detach()).sum().item() / share.item()
+        figures["kl"] = (scales_R * kl_R.detach()).sum().item() / divisor
     beside, heads = side_losses(model, hidden_BTC, batch.packed, weights, progress)
     total = total + share * beside
     total.backward()
     is_first = scores_RV.argmax(-1) == batch.ids_R
-    accuracy = (scales_R * is_first).sum().item() / share.item()
+    accuracy = (scales_R * is_first).sum().item() / divisor
     return Losses(total.detach(), policy.item(), accuracy, heads.mtp_K, heads.agreement_K, figures)
 
 
 def _figures(scores_RV: Tensor, logprobs_R: Tensor, part: Part, weights_R: Tensor) -> dict[str, float]:
     """Means over the tokens, each by its scale."""
-    scales_R = part.scales_R / part.scales_R.sum()
+    scales_R = part.scales_R / (part.scales_R.sum() or 1.0)
     gap_R = (logprobs_R - part.batch.sampled_R).abs()
     entropy_R = -(scores_RV.exp() * scores_RV).sum(-1)
     return {

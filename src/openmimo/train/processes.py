@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["CPU", "from_first", "process_group", "rank_and_world", "sum_over_processes", "training_device"]
+__all__ = ["CPU", "from_all", "from_first", "process_group", "rank_and_world", "sum_over_processes", "training_device"]
 
 Made = TypeVar("Made")
 CPU = torch.device("cpu")
@@ -62,6 +62,20 @@ def from_first(make: Callable[[], Made]) -> Made:
     if world > 1:
         dist.broadcast_object_list(made, device=training_device())
     return made[0]
+
+
+def from_all(made: Made) -> list[Made]:
+    """What every process made, on every process.
+
+    Args:
+        made: by this one.
+    Returns:
+        theirs, in the order of their numbers.
+    """
+    found: list[Any] = [made] * rank_and_world()[1]
+    if len(found) > 1:
+        dist.all_gather_object(found, made)
+    return found
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:

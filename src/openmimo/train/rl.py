@@ -30,6 +30,7 @@ from openmimo.train.memory import give_back_fragments
 from openmimo.train.policy import Part, PolicyStep, TokenWeights, pack_rollouts, policy_losses, split_groups
 from openmimo.train.processes import from_first, rank_and_world, training_device
 from openmimo.train.rollout import Rollout, percent_by_domain
+from openmimo.train.shards import whole
 from openmimo.train.trainer import EndOfRun, TrainConfig, train
 from openmimo.train.workplace import Players, play_all, workplace
 
@@ -155,35 +156,40 @@ def make_step(
         share: number of this process and number of processes, which share the groups out and average their gradients;
             too few groups for that make an empty step on each.
     Returns:
-        the step: group-relative advantages, mean over groups of the mean over a group's tokens.
+        the step: group-relative advantages, mean over groups of the mean over a group's tokens. It has as many parts on
+        every process: one that has fewer repeats its last without weight, as processes that share a model must run it
+        equally often.
     """
     rank, world = share
     scales = group_scales([sum(rollout.num_own for rollout in group) for group in groups])
+    shares = [groups[other::world] if len(groups) >= world else () for other in range(world)]
+    splits = [split_groups(one, part_tokens) for one in shares]
     scales = [world * scale for scale in scales[rank::world]]
-    groups = groups[rank::world] if len(groups) >= world else ()
-    parts = []
-    for numbers in split_groups(groups, part_tokens):
+    groups, parts = shares[rank], list[Part]()
+    for numbers in splits[rank]:
         members = [groups[number] for number in numbers]
         batch = pack_rollouts(members, pad_id)
         advantages_N = [a for group in members for a in group_advantages([rollout.reward for rollout in group])]
         scales_N = [scales[number] for number in numbers for _ in groups[number]]
         advantages_R, scales_R = (torch.tensor(values)[batch.sequences_R] for values in (advantages_N, scales_N))
         parts.append(Part(batch, advantages_R, scales_R))
-    return PolicyStep(tuple(parts))
+    idle = [replace(part, scales_R=torch.zeros_like(part.scales_R)) for part in parts[-1:]]
+    return PolicyStep((*parts, *idle * (max(map(len, splits)) - len(parts))))
 
 
 class _Learner:
     """What every process does: its share of a batch that the first one has played."""
 
     def __init__(self, model: MiMo, start: MiMo, rl: RLConfig, player: "_Player | None"):
-        self.start, self.rl, self.player = start, rl, player
+        self.model, self.start, self.rl, self.player = model, start, rl, player
         self.pad_id = int(model.config.published.get("pad_token_id") or 0)
 
     def batch(self, index: int) -> PolicyStep:
         share = rank_and_world()
         step = index // share[1]
         give_back_fragments(step)
-        groups = from_first(lambda: self.player and self.player.play(step))
+        with whole(self.model):
+            groups = from_first(lambda: self.player and self.player.play(step))
         if isinstance(groups, str):
             raise EndOfRun(groups)
         return make_step(groups or (), self.pad_id, self.rl.part_tokens, share)

@@ -20,8 +20,17 @@ from openmimo.checkpoint import Checkpoint, make_durable, save_checkpoint
 from openmimo.errors import StorageError, TrainingError
 from openmimo.model.model import MiMo, load_model, published_tensors
 from openmimo.tensorfile import TensorFile, write_tensors
+from openmimo.train.shards import full, part_like
 
-__all__ = ["find_snapshot", "latest_snapshot", "load_snapshot", "remove_drafts", "save_snapshot"]
+__all__ = [
+    "find_snapshot",
+    "latest_snapshot",
+    "load_optimizers",
+    "load_snapshot",
+    "optimizer_tensors",
+    "remove_drafts",
+    "save_snapshot",
+]
 
 STATE = "trainer"
 FORMAT = 1
@@ -32,7 +41,7 @@ def save_snapshot(
     folder: Path,
     step: int,
     model: MiMo,
-    optimizers: list[torch.optim.Optimizer],
+    states: Mapping[str, np.ndarray],
     settings: Mapping[str, Any],
     files: Mapping[str, str],
     keep: int = 2,
@@ -42,7 +51,8 @@ def save_snapshot(
     Args:
         folder: run folder.
         step: optimiser steps done.
-        model, optimizers: what to save.
+        model: what to save, with all its weights in this process.
+        states: what its optimisers remember, as `optimizer_tensors` gives it.
         settings: what must be the same on resume, as plain data.
         files: extra text files of the checkpoint (tokenizer and such), name to content.
         keep: complete snapshots to keep.
@@ -53,7 +63,7 @@ def save_snapshot(
     """
     final = folder / f"step-{step:06d}"
     partial = final.with_suffix(".tmp")
-    tensors, states = published_tensors(model), _optimizer_tensors(optimizers)
+    tensors = published_tensors(model)
     num_bytes = sum(tensor.nbytes for tensor in [*tensors.values(), *states.values()])
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -102,25 +112,19 @@ def latest_snapshot(folder: Path) -> Path | None:
     return find_snapshot(folder)[0]
 
 
-def load_snapshot(
-    path: Path,
-    model: MiMo,
-    optimizers: list[torch.optim.Optimizer],
-    settings: Mapping[str, Any],
-    allow_changes: bool = False,
-) -> int:
-    """Check that the run's settings are the ones of a snapshot, then restore weights and optimisers from it.
+def load_snapshot(path: Path, model: MiMo, settings: Mapping[str, Any], allow_changes: bool = False) -> int:
+    """Check that the run's settings are the ones of a snapshot, then restore weights from it.
 
     Args:
         path: a snapshot folder.
-        model, optimizers: built as for the first start.
+        model: built as for the first start.
         settings: of this run.
         allow_changes: go on although settings differ.
     Returns:
         optimiser steps done.
     Raises:
-        TrainingError: a setting differs and may not, the message lists each one; or the optimisers' state is of another
-            model, or of a newer version.
+        TrainingError: a setting differs and may not, the message lists each one; or the snapshot is of another model,
+            or of a newer version.
     """
     state = json.loads((path / STATE / "state.json").read_text(encoding="utf-8"))
     if state.get("format", 0) > FORMAT:
@@ -132,10 +136,37 @@ def load_snapshot(
             "folder, or allow changes"
         )
     _restore_weights(path, model)
+    return int(state["step"])
+
+
+def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, np.ndarray]:
+    """What optimisers remember, for `save_snapshot`; where it is split, every process must ask.
+
+    Args:
+        optimizers: of one model.
+    Returns:
+        whole arrays; names are numbers of optimiser and parameter, and what it is.
+    """
+    tensors = {}
+    for number, optimizer in enumerate(optimizers):
+        for index, slots in optimizer.state_dict()["state"].items():
+            for slot, value in slots.items():
+                tensors[f"{number}.{index}.{slot}"] = full(value.detach()).cpu().contiguous().numpy()
+    return tensors
+
+
+def load_optimizers(path: Path, optimizers: list[torch.optim.Optimizer]) -> None:
+    """Restore what optimisers remember from a snapshot.
+
+    Args:
+        path: a snapshot folder.
+        optimizers: of the model with its weights, split or not.
+    Raises:
+        TrainingError: the snapshot is of another model or of other optimisers.
+    """
     file = TensorFile(path / STATE / "optimizers.safetensors")
     tensors = {name: torch.from_numpy(np.array(file.array(name))) for name in file.entries}
     _restore_optimizers(path, optimizers, tensors)
-    return int(state["step"])
 
 
 def list_differences(saved: Any, now: Any, name: str = "") -> list[str]:
@@ -158,15 +189,6 @@ def _show(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, np.ndarray]:
-    tensors = {}
-    for number, optimizer in enumerate(optimizers):
-        for index, slots in optimizer.state_dict()["state"].items():
-            for slot, value in slots.items():
-                tensors[f"{number}.{index}.{slot}"] = value.detach().cpu().contiguous().numpy()
-    return tensors
-
-
 def _restore_weights(path: Path, model: MiMo) -> None:
     saved = load_model(Checkpoint.open(path)).state_dict()
     wanted = model.state_dict()
@@ -185,13 +207,14 @@ def _restore_optimizers(path: Path, optimizers: list[torch.optim.Optimizer], ten
         raise TrainingError(f"{path} holds the state of other optimisers: start in another run folder")
     for number, optimizer in enumerate(optimizers):
         state = optimizer.state_dict()
-        shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for name, value in tensors.items():
             owner, index, slot = name.split(".")
             if int(owner) == number:
-                if int(index) >= len(shapes) or (value.ndim and value.shape != shapes[int(index)]):
+                if int(index) >= len(parameters) or (value.ndim and value.shape != parameters[int(index)].shape):
                     raise TrainingError(f"{path} holds the optimiser state of another model: use another run folder")
-                state["state"].setdefault(int(index), {})[slot] = value
+                part = part_like(value, parameters[int(index)]) if value.ndim else value
+                state["state"].setdefault(int(index), {})[slot] = part
         optimizer.load_state_dict(state)
 
 

@@ -26,7 +26,15 @@ from openmimo.train.optim import OptimConfig, learning_rate, make_optimizers
 from openmimo.train.processes import rank_and_world, sum_over_processes, training_device
 from openmimo.train.report import write_report
 from openmimo.train.schedule import Piecewise, Scheduled, value_at
-from openmimo.train.snapshot import find_snapshot, load_snapshot, remove_drafts, save_snapshot
+from openmimo.train.shards import full, shard, whole
+from openmimo.train.snapshot import (
+    find_snapshot,
+    load_optimizers,
+    load_snapshot,
+    optimizer_tensors,
+    remove_drafts,
+    save_snapshot,
+)
 
 __all__ = ["ComputeLosses", "EndOfRun", "Evaluate", "StepBatch", "TrainConfig", "train"]
 
@@ -73,6 +81,8 @@ class TrainConfig:
         balance_speed: nudge of the routers' correction bias after each step.
         bf16: matrix products in bfloat16 (weights, router, softmax sums and loss stay float32); None where the device
             computes in it.
+        shards: split weights, gradients and moments over the processes of the run (FSDP2); one alone has nothing to
+            split. Snapshots are the same either way, and a resumed run may choose anew.
         max_bad_steps: unusable steps in a row after which the run stops.
         data: what tells this run's data from others, such as a digest.
         allow_changes: resume although settings differ from the saved ones.
@@ -84,6 +94,7 @@ class TrainConfig:
     save_every: int = 500
     balance_speed: Scheduled = BALANCE_SPEED
     bf16: bool | None = None
+    shards: bool = False
     max_bad_steps: int = 5
     data: str = ""
     allow_changes: bool = False
@@ -140,7 +151,7 @@ def train(
             raise StorageError(f"{folder} cannot be written to: {error}. Make room and start the run again") from error
 
 
-FREE_SETTINGS = ("folder", "steps", "save_every", "allow_changes")
+FREE_SETTINGS = ("folder", "steps", "save_every", "shards", "allow_changes")
 """Settings that a resumed run may change; other `steps` stretch the schedules."""
 
 EXPERTS_EVERY = 10
@@ -188,9 +199,8 @@ class _Run:
                     log.step(self.step - 1, record)
                     for note in notes:
                         log.note(step=self.step - 1, **note)
-                    if evaluate and evaluate_every and self.step % evaluate_every == 0:
-                        log.note(step=self.step - 1, **evaluate(self.model, self.step))
-                        write_report(self.folder)
+                if evaluate_every and self.step % evaluate_every == 0:
+                    self._evaluate(log, evaluate)
                 if self.bad_steps > self.config.max_bad_steps:
                     self._give_up()
                 if self.step % self.config.save_every == 0 and not self.bad_steps:
@@ -200,6 +210,12 @@ class _Run:
         if self.stop_asked:
             raise SystemExit(0)  # whoever called must not go on
         return self.folder / f"step-{self.step:06d}"
+
+    def _evaluate(self, log: RunLog | None, evaluate: Evaluate | None) -> None:
+        with whole(self.model, keeps_changes=True):
+            if log and evaluate:
+                log.note(step=self.step - 1, **evaluate(self.model, self.step))
+                write_report(self.folder)
 
     def _settings(self) -> dict[str, Any]:
         """What a resumed run must share with the one that was saved."""
@@ -222,15 +238,22 @@ class _Run:
                 f"no snapshot in {self.folder} is whole: {'; '.join(self.damage)}. Move them away to start anew"
             )
         self.model.to(self.device).train()
-        self.optimizers = make_optimizers(self.model, self.config.optim)
         if snapshot:
             self.damage = [f"{line}; going on from {snapshot.name}" for line in self.damage]
-            self.step = load_snapshot(snapshot, self.model, self.optimizers, self.settings, self.config.allow_changes)
+            self.step = load_snapshot(snapshot, self.model, self.settings, self.config.allow_changes)
+        self.is_sharded = self.config.shards and self.world > 1
+        if self.is_sharded:
+            shard(self.model)
+        self.optimizers = make_optimizers(self.model, self.config.optim)
+        if snapshot:
+            load_optimizers(snapshot, self.optimizers)
 
     def _save(self) -> int:
-        if self.rank == 0:
-            save_snapshot(self.folder, self.step, self.model, self.optimizers, self.settings, self.files)
-            write_report(self.folder)
+        states = optimizer_tensors(self.optimizers) if self.is_sharded or self.rank == 0 else {}
+        with whole(self.model):
+            if self.rank == 0:
+                save_snapshot(self.folder, self.step, self.model, states, self.settings, self.files)
+                write_report(self.folder)
         if self.world > 1:
             dist.barrier()
         return self.step
@@ -254,7 +277,7 @@ class _Run:
         is_usable = self._exchange(losses, batch, is_stopped)
         zeros = num_zeros(self.model)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip).item()
+        norm = full(torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip)).item()
         is_usable = is_usable and math.isfinite(norm)
         factor = learning_rate(progress, config.optim)
         shares = expert_shares(self.model)
@@ -294,7 +317,8 @@ class _Run:
         is_bad = not math.isfinite(losses.total.item()) or not batch.has_targets
         votes = torch.tensor([float(is_bad), float(is_stopped)], device=self.device)
         if self.world > 1:
-            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            # Split ones are averaged on their way back through the model.
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None and not self.is_sharded]
             loads = [module.load_E for module in self.model.modules() if isinstance(module, Router)]
             sum_over_processes([*gradients, *loads, votes])
             for gradient in gradients:

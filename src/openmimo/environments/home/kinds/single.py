@@ -28,7 +28,7 @@ def named(scene: Scene) -> Draft | None:
 def plain(scene: Scene) -> Draft | None:
     """One action on a device that is called what most are: its area and a plain noun, as in "kitchen light"."""
     known = [device for device in scene.home.devices if device.domain in ACTIONS and device.noun.is_plain]
-    device = scene.pick([device for device in known if device.name == f"{device.area} {device.noun.text}"])
+    device = scene.pick([device for device in known if named_mention(device).naming == "full"])
     return action_draft(scene, device, named_mention(device)) if device else None
 
 
