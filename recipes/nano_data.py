@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from openmimo.chat import ChatFormat, Message
 from openmimo.environments import car, energy, maths, programs, recall
 from openmimo.environments.base import Split, Task
+from openmimo.environments.car.generate import Situation
 from openmimo.environments.home import KIND_WEIGHTS, Home, sample_home, sample_tasks
 from openmimo.environments.home.lookups import find, scan
 from openmimo.environments.home.mentions import Mention, named_mention
@@ -29,11 +31,17 @@ __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
 SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
 TRAINED_KINDS = {
-    **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 8, "confirm": 50,
-    "count": 6, "robot": 10,
+    **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 12, "followup": 10,
+    "confirm": 50, "count": 6, "robot": 10,
 }  # fmt: skip
 """Shares of the kinds of home tasks in training: what takes long to learn comes more often than in evaluation, and
 devices called what most people's are, which names drawn at random seldom give."""
+TRAINED_CAR: Mapping[Situation, Mapping[str, float]] = {
+    **car.KIND_WEIGHTS,
+    "parked": {**car.KIND_WEIGHTS["parked"], "too_far": 10, "phone": 12},
+    "journey": {**car.KIND_WEIGHTS["journey"], "journey_enough": 25},
+}
+TRAINED_ENERGY = {**energy.KIND_WEIGHTS, "state": 18, "too_late": 10}
 ROWS, BRANCHES, DRILLS = 2, 16, 5
 SLOTS = ((9, 128), (6, 192), (3, 384))
 """Numbers and lengths of slots: as many columns each, so one shape outside attention; in it, short slots cost less."""
@@ -47,8 +55,8 @@ MAX_GAP = 2500
 
 Group = Callable[[random.Random, Split, Split, int], Sequence[Task]]
 _GROUPS: Mapping[str, Group] = {
-    "car": car.sample_group,
-    "energy": energy.sample_group,
+    "car": partial(car.sample_group, weights=TRAINED_CAR),
+    "energy": partial(energy.sample_group, weights=TRAINED_ENERGY),
     "maths": maths.sample_group,
     "programs": programs.sample_group,
     "recall": lambda rng, split, phrasings, count: recall.sample_group(rng, split, phrasings, count, "short"),

@@ -143,7 +143,7 @@ def test_a_split_student_learns_what_a_whole_one_does_of_lessons_that_differ_in_
         monkeypatch.setenv("SHARDS", shards)
         results.append(together(recipe, "mopd", folder=shards))
     assert_close(*results)
-    for name in ("loss", "grad_norm", "kl", "gradient_share by domain"):
+    for name in ("loss", "grad_norm", "kl"):
         one, other = (curve(result, name)[0] for result in results)
         assert other == pytest.approx(one, rel=1e-3)
 

@@ -44,6 +44,8 @@ def whole(model: MiMo, keeps_changes: bool = False) -> Iterator[None]:
     Args:
         model: split or not; one that is not stays as it is.
         keeps_changes: what the first process has made of the weights by the end is what all have from then on.
+    Yields:
+        nothing.
     """
     modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
     parts = dict(model.named_parameters())

@@ -33,7 +33,12 @@ LANGUAGE = Language(Path(__file__).with_name("language") / "en")
 
 
 def sample_group(
-    rng: random.Random, split: Split, phrasings: Split, count: int, situation: Situation | None = None
+    rng: random.Random,
+    split: Split,
+    phrasings: Split,
+    count: int,
+    situation: Situation | None = None,
+    weights: Mapping[Situation, Mapping[str, float]] = KIND_WEIGHTS,
 ) -> list[ActingTask]:
     """Draw tasks about one car; all share system message and tools.
 
@@ -43,6 +48,7 @@ def sample_group(
         phrasings: of the words.
         count: how many.
         situation: what the car is doing; None draws it.
+        weights: share of each kind in every situation.
     Returns:
         The tasks.
     """
@@ -50,7 +56,7 @@ def sample_group(
     while True:
         cockpit = sample_cockpit(rng, split, situation)
         scene = Scene(rng, cockpit, _offer(rng, situation), split)
-        tasks = [_task(scene, KIND_WEIGHTS[situation], phrasings) for _ in range(count)]
+        tasks = [_task(scene, weights[situation], phrasings) for _ in range(count)]
         if all(tasks):
             return [task for task in tasks if task]
 
