@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from openmimo.model.model import MiMo
 from openmimo.train.processes import training_device
@@ -85,8 +84,7 @@ def part_like(tensor: Tensor, like: Tensor) -> Tensor:
     """
     if not isinstance(like, DTensor):
         return tensor
-    shape, offset = compute_local_shape_and_global_offset(like.shape, like.device_mesh, like.placements)
-    cut = tensor[tuple(slice(first, first + size) for first, size in zip(offset, shape, strict=True))]
-    return DTensor.from_local(
-        cut.contiguous(), like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
+    mesh = like.device_mesh
+    rows = -(-like.shape[0] // mesh.size())
+    cut = tensor[rows * mesh.get_local_rank() :][:rows].contiguous()
+    return DTensor.from_local(cut, mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride())
