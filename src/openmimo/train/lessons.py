@@ -20,7 +20,7 @@ from openmimo.train.distill import (
 )
 from openmimo.train.domains import DomainStep
 from openmimo.train.loss import Losses, LossWeights
-from openmimo.train.policy import PolicyBatch, own_logits, side_losses
+from openmimo.train.policy import PolicyBatch, keep_company, own_logits, side_losses
 from openmimo.train.processes import from_all
 from openmimo.train.rollout import Rollout
 from openmimo.train.shards import full, is_sharded
@@ -108,7 +108,7 @@ def mopd_losses(
             for lesson in lessons
         ]
         for _ in range(most - len(lessons)):
-            _keep_company(model, step.lessons[0], weights, progress)
+            keep_company(model, step.lessons[0].batch, weights, progress)
         norm = _move_gradients(model, gradients)
         domains[domain] = _summarise([rollout for lesson in lessons for rollout in lesson.rollouts], taught, norm)
         passes += taught
@@ -195,13 +195,6 @@ def _most_passes(model: MiMo, by_domain: Mapping[str, Sequence[Lesson]]) -> dict
     if any(other.keys() != numbers.keys() for other in found):
         raise TrainingError("processes that share a model must draw tasks of the same domains at a step")
     return {domain: max(other[domain] for other in found) for domain in numbers}
-
-
-def _keep_company(model: MiMo, lesson: Lesson, weights: LossWeights, progress: float) -> None:
-    """A pass that teaches nothing, while another process takes a lesson."""
-    hidden_BTC, logits_RV = own_logits(model, lesson.batch, replays=True)
-    beside, _ = side_losses(model, hidden_BTC, lesson.batch.packed, weights, progress)
-    (0.0 * (logits_RV.sum() + beside)).backward()
 
 
 def _scales(by_domain: Mapping[str, Sequence[Lesson]], objective: MopdObjective) -> dict[str, float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from openmimo.model.model import MiMo
 from openmimo.train.data import Branch, PackedBatch, Tree, pack
 from openmimo.train.loss import HeadLosses, Losses, LossWeights, balance_loss, head_losses
+from openmimo.train.processes import from_all
 from openmimo.train.rollout import Rollout
 from openmimo.train.schedule import value_at
 from openmimo.train.shards import is_sharded
@@ -23,6 +24,7 @@ __all__ = [
     "PolicyBatch",
     "PolicyStep",
     "TokenWeights",
+    "keep_company",
     "own_logits",
     "pack_rollouts",
     "policy_losses",
@@ -80,8 +82,7 @@ class Part:
     Attributes:
         batch: the rollouts.
         advantages_R: float32.
-        scales_R: float32, what each token counts in the loss; over all parts of a step they add up to 1. All are 0 in
-            a part that only keeps other processes company.
+        scales_R: float32, what each token counts in the loss; over all parts of a step they add up to 1.
     """
 
     batch: PolicyBatch
@@ -102,7 +103,7 @@ class PolicyStep:
     @property
     def num_tokens(self) -> int:
         """Real tokens, padding not counted."""
-        return sum(part.batch.packed.num_tokens for part in self.parts if part.scales_R.any())
+        return sum(part.batch.packed.num_tokens for part in self.parts)
 
     @property
     def has_targets(self) -> bool:
@@ -272,6 +273,20 @@ def side_losses(
     return balance + mtp_weight * heads.mean, heads
 
 
+def keep_company(model: MiMo, batch: PolicyBatch, weights: LossWeights, progress: float) -> None:
+    """Run a split model without learning, while another process learns: all must run it equally often.
+
+    Args:
+        model: split over processes.
+        batch: any.
+        weights: of what is learnt beside the objective.
+        progress: share of the run done.
+    """
+    hidden_BTC, logits_RV = own_logits(model, batch, replays=True)
+    beside, _ = side_losses(model, hidden_BTC, batch.packed, weights, progress)
+    (0.0 * (logits_RV.sum() + beside)).backward()
+
+
 def policy_losses(
     model: MiMo,
     step: PolicyStep,
@@ -295,11 +310,13 @@ def policy_losses(
         the losses; `total` has no gradient left, it was followed part by part.
     Source: -sum of scale * w * A * log pi.
     """
-    parts = [part for part in step.parts if is_sharded(model) or part.scales_R.any()]
-    if not parts:  # no group had a signal
+    if not step.parts:  # no group had a signal
         return Losses(torch.zeros(()), 0.0, 0.0, (), ())
-    runs = [_run_part(model, part, weights, progress, weigh, start, kl_weight) for part in parts]
-    shares = [part.scales_R.sum().item() for part in parts]
+    runs = [_run_part(model, part, weights, progress, weigh, start, kl_weight) for part in step.parts]
+    if is_sharded(model):
+        for _ in range(max(from_all(len(runs))) - len(runs)):
+            keep_company(model, step.parts[0].batch, weights, progress)
+    shares = [part.scales_R.sum().item() for part in step.parts]
 
     def mean(values: Sequence[float]) -> float:
         return sum(share * value for share, value in zip(shares, values, strict=True)) / (sum(shares) or 1.0)
@@ -325,7 +342,6 @@ def _run_part(
 ) -> Losses:
     batch, scales_R = part.batch, part.scales_R
     share = scales_R.sum()
-    divisor = share.item() or 1.0
     hidden_BTC, logits_RV = own_logits(model, batch, replays=True)
     scores_RV = logits_RV.log_softmax(-1)
     logprobs_R = scores_RV.gather(-1, batch.ids_R[:, None]).squeeze(-1)
@@ -339,18 +355,18 @@ def _run_part(
         with torch.set_grad_enabled(kl_weight != 0):  # it is mostly only measured
             kl_R = (scores_RV.exp() * (scores_RV - start_RV)).sum(-1)
         total = total + kl_weight * (scales_R * kl_R).sum()
-        figures["kl"] = (scales_R * kl_R.detach()).sum().item() / divisor
+        figures["kl"] = (scales_R * kl_R.detach()).sum().item() / share.item()
     beside, heads = side_losses(model, hidden_BTC, batch.packed, weights, progress)
     total = total + share * beside
     total.backward()
     is_first = scores_RV.argmax(-1) == batch.ids_R
-    accuracy = (scales_R * is_first).sum().item() / divisor
+    accuracy = (scales_R * is_first).sum().item() / share.item()
     return Losses(total.detach(), policy.item(), accuracy, heads.mtp_K, heads.agreement_K, figures)
 
 
 def _figures(scores_RV: Tensor, logprobs_R: Tensor, part: Part, weights_R: Tensor) -> dict[str, float]:
     """Means over the tokens, each by its scale."""
-    scales_R = part.scales_R / (part.scales_R.sum() or 1.0)
+    scales_R = part.scales_R / part.scales_R.sum()
     gap_R = (logprobs_R - part.batch.sampled_R).abs()
     entropy_R = -(scores_RV.exp() * scores_RV).sum(-1)
     return {

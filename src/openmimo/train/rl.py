@@ -156,25 +156,21 @@ def make_step(
         share: number of this process and number of processes, which share the groups out and average their gradients;
             too few groups for that make an empty step on each.
     Returns:
-        the step: group-relative advantages, mean over groups of the mean over a group's tokens. It has as many parts on
-        every process: one that has fewer repeats its last without weight, as processes that share a model must run it
-        equally often.
+        the step: group-relative advantages, mean over groups of the mean over a group's tokens.
     """
     rank, world = share
     scales = group_scales([sum(rollout.num_own for rollout in group) for group in groups])
-    shares = [groups[other::world] if len(groups) >= world else () for other in range(world)]
-    splits = [split_groups(one, part_tokens) for one in shares]
     scales = [world * scale for scale in scales[rank::world]]
-    groups, parts = shares[rank], list[Part]()
-    for numbers in splits[rank]:
+    groups = groups[rank::world] if len(groups) >= world else ()
+    parts = []
+    for numbers in split_groups(groups, part_tokens):
         members = [groups[number] for number in numbers]
         batch = pack_rollouts(members, pad_id)
         advantages_N = [a for group in members for a in group_advantages([rollout.reward for rollout in group])]
         scales_N = [scales[number] for number in numbers for _ in groups[number]]
         advantages_R, scales_R = (torch.tensor(values)[batch.sequences_R] for values in (advantages_N, scales_N))
         parts.append(Part(batch, advantages_R, scales_R))
-    idle = [replace(part, scales_R=torch.zeros_like(part.scales_R)) for part in parts[-1:]]
-    return PolicyStep((*parts, *idle * (max(map(len, splits)) - len(parts))))
+    return PolicyStep(tuple(parts))
 
 
 class _Learner:

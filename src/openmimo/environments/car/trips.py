@@ -129,16 +129,17 @@ def _stop(scene: Scene) -> Draft | None:
     said, percent = place_phrase(cockpit.far), cockpit.car.percent
     if cockpit.car.trip_percent("home", cockpit.far, cockpit.outside_c) <= percent:
         return None
-    costs, thought = reachable_stops(cockpit), [f"battery {percent}%", *_think_stops(cockpit)]
+    costs = reachable_stops(cockpit)
+    thought = [f"battery {percent}%", *_think_stops(cockpit, costs)]
     if not costs:
         return Draft("stop_for", {"p": said}, thought, answer=too_far_answer(said))
     call = ToolCall("CarNavigate", {"place": cockpit.far, "stop": best_stop(costs)})
     return Draft("stop_for", {"p": said}, thought, (call,), goal=StopGoal(cockpit.far, cockpit.commanded(), costs))
 
 
-def _think_stops(cockpit: Cockpit) -> list[str]:
+def _think_stops(cockpit: Cockpit, costs: dict[str, int]) -> list[str]:
     """Every charger on the way: whether the battery reaches it, what it takes in all, and the best so far."""
-    costs, lines, best = reachable_stops(cockpit), list[str](), ""
+    lines, best = list[str](), ""
     for name in cockpit.stops():
         first, second = cockpit.stop_percents(name)
         text = f"{first}>{cockpit.car.percent} too far"

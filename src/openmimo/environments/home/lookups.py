@@ -52,7 +52,7 @@ def scan(home: Home, domain: str, area: str, meant: Sequence[Device], name: str 
     lines, number, follower = list[str](), 0, "end"
     for device in home.devices:
         if device.domain == domain and area in ("", device.area):
-            if name and device.name == name:
+            if device.name == name:
                 return (*lines, f"{home.row(device)}: this")
             number += device in meant
             lines.append(f"{home.row(device)}: {number}")
