@@ -27,12 +27,14 @@ from openmimo.chat import ChatFormat
 from openmimo.checkpoint import Checkpoint, default_model_path
 from openmimo.config import parse_config
 from openmimo.evals import format_scores, score_suite
-from openmimo.model.model import MiMo, load_model, new_model
-from openmimo.model.moe import MLP, MoE
+from openmimo.model.model import MiMo, load_model, new_model, published_tensors
 from openmimo.quantize import quantize_folder
 from openmimo.tokenizer import Tokenizer, train_tokenizer
+from openmimo.train.data import PackedBatch
 from openmimo.train.loss import LossWeights
+from openmimo.train.mining import Marker
 from openmimo.train.optim import OptimConfig
+from openmimo.train.processes import rank_and_world
 from openmimo.train.recipe import Run
 from openmimo.train.schedule import Piecewise
 from openmimo.train.trainer import train
@@ -66,6 +68,10 @@ SUMMARY = (
 )
 OPTIM = OptimConfig(lr=3e-3, matrix_lr=0.02, weight_decay=0.05)
 BALANCE = Piecewise(((0.0, 2e-3), (0.7, 5e-4), (0.9, 1e-4)))
+MARK_EVERY = 20
+"""Steps for which the marker keeps its weights."""
+MARK_FROM = 0.4
+"""Share of a run from nothing after which it looks for what is still wrong; before, everything is."""
 
 
 def published_config(num_mtp_layers: int) -> dict[str, Any]:
@@ -150,7 +156,8 @@ def checkpoint_files(folder: Path) -> dict[str, str]:
 def pretrain(run: Run) -> Path:
     """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards.
 
-    A checkpoint in the run's folder `initial` is gone on from, at half the rate and with homes of every size at once.
+    A checkpoint in the run's folder `initial` is gone on from, at a third of the rate and with homes of every size at
+    once. Batches are then mostly of what the model still gets wrong.
     """
     trees, files = prepare(run.out)
     initial = run.out / "initial"
@@ -159,15 +166,23 @@ def pretrain(run: Run) -> Path:
         4000,
         save_every=200,
         balance_speed=BALANCE,
-        optim=replace(OPTIM, matrix_lr=0.01, lr=1.5e-3) if has_learnt else OPTIM,
+        optim=replace(OPTIM, matrix_lr=0.006, lr=1e-3, decay=0.6) if has_learnt else OPTIM,
         weights=LossWeights(mtp=0.0),
     )
     model = new_model(parse_config(published_config(0)), SEED)
     if has_learnt:
         take_weights(model, initial)
-    compile_feed_forward(model)
     length = 1 if has_learnt else config.steps
-    return train(model, config, lambda index: trees.training(index, length), files, Scoreboard(trees), 300)
+    marker = Marker(published_config(0), published_tensors(model))
+
+    def batch(index: int) -> PackedBatch:
+        step = index // rank_and_world()[1]
+        if step % MARK_EVERY == 0:
+            marker.update(published_tensors(model))
+        is_marked = has_learnt or step >= MARK_FROM * config.steps
+        return trees.training(index, length, marker if is_marked else None)
+
+    return train(model, config, batch, files, Scoreboard(trees), 300)
 
 
 def sft(run: Run) -> Path:
@@ -190,16 +205,6 @@ def prepare(out: Path) -> tuple[Trees, dict[str, str]]:
 def take_weights(model: MiMo, folder: Path) -> None:
     """Give a model what a checkpoint has of it, with or without MTP heads."""
     model.load_state_dict(load_model(Checkpoint.open(folder)).state_dict(), strict=False)
-
-
-def compile_feed_forward(model: MiMo) -> None:
-    """Fuse what lies between the matrix products of the feed-forward blocks: a quarter more tokens a second on a CPU.
-
-    Attention has many shapes and gains little: compiling whole blocks takes minutes for 8% more.
-    """
-    for module in model.modules():
-        if isinstance(module, MLP | MoE):
-            module.compile(dynamic=False)
 
 
 def ship(out: Path, result: Path, more: str = "") -> None:

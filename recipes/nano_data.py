@@ -24,12 +24,13 @@ from openmimo.environments.home.words import NOUNS, invent_word, noun_phrases
 from openmimo.model.attention import Layout
 from openmimo.model.model import MiMo
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
-from openmimo.train.processes import rank_and_world
+from openmimo.train.mining import Marker, prefer_wrong
+from openmimo.train.processes import computes_bf16, rank_and_world
 from openmimo.train.score import exact_branches, mtp_agreement
 
 __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
-SUITES: Mapping[str, float] = {"home": 60, "car": 11, "energy": 9, "maths": 8, "programs": 7, "recall": 5}
+SUITES: Mapping[str, float] = {"home": 52, "car": 13, "energy": 13, "maths": 6, "programs": 9, "recall": 7}
 TRAINED_KINDS = {
     **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 12, "followup": 10,
     "confirm": 50, "count": 6, "robot": 10,
@@ -43,12 +44,15 @@ TRAINED_CAR: Mapping[Situation, Mapping[str, float]] = {
 }
 TRAINED_ENERGY = {**energy.KIND_WEIGHTS, "state": 18, "too_late": 10}
 ROWS, BRANCHES, DRILLS = 2, 16, 5
+CANDIDATES = 3
+"""Times as many branches are drawn as there is room for, where a marker says which are worth it."""
+WRONG_SHARE = 0.7
 SLOTS = ((9, 128), (6, 192), (3, 384))
 """Numbers and lengths of slots: as many columns each, so one shape outside attention; in it, short slots cost less."""
 LONGEST = SLOTS[-1][1]
 CONTEXT_WEIGHT = 0.1
 MAX_DEVICES = 14
-LONG_STEPS = 0.06
+LONG_STEPS = 0.03
 """Share of steps whose rows are notes of about 1,000 tokens: they would slow down the other rows of a step."""
 MAX_GAP = 2500
 """Positions left out between notes and questions, so that distances come up that no batch has room for."""
@@ -82,27 +86,42 @@ class Trees:
         self.chat, self.seed, self.pad_id = chat, seed, pad_id
         self.skipped = len(chat.encode([Message("system", "")], add_generation_prompt=False))
 
-    def training(self, index: int, steps: int) -> PackedBatch:
-        """Batch number `index`, a function of it, the number of processes and the seed alone.
+    def training(self, index: int, steps: int, marker: Marker | None = None) -> PackedBatch:
+        """Batch number `index`, a function of it, the number of processes, the seed and the marker's weights alone.
 
         Args:
             index: step * processes + process.
             steps: of the whole run, for the curriculum.
+            marker: finds branches that are still wrong; without one they are taken as they come.
         """
         step = index // rank_and_world()[1]
         is_long = random.Random(f"{self.seed}:step:{step}").random() < LONG_STEPS
         rng = random.Random(f"{self.seed}:{index}")
         suites = ["long recall"] * ROWS if is_long else rng.choices(tuple(SUITES), tuple(SUITES.values()), k=ROWS)
-        trees = [self.tree(rng, suite, "train", "train", step / steps)[0] for suite in suites]
+        if marker and not is_long:
+            trees = [self.hard_tree(rng, suite, step / steps, marker) for suite in suites]
+        else:
+            trees = [self.tree(rng, suite, "train", "train", step / steps)[0] for suite in suites]
         longest = max(len(branch.ids) for tree in trees for branch in tree.branches)
         slots = next(slots for slots in SLOTS if slots[1] >= longest)
         batch = pack(trees, self.pad_id, 512 if is_long else 128, slots)
         return skip_positions(batch, rng.randrange(MAX_GAP)) if is_long and rng.random() < 0.5 else batch
 
+    def hard_tree(self, rng: random.Random, suite: str, progress: float, marker: Marker) -> Tree:
+        """A training tree of branches most of which the marker's weights get wrong."""
+        tree, _ = self.tree(rng, suite, "train", "train", progress, CANDIDATES)
+        return prefer_wrong(tree, marker.mark(tree), SLOTS[0][0] * SLOTS[0][1], WRONG_SHARE, rng)
+
     def tree(
-        self, rng: random.Random, suite: str, problems: Split, phrasings: Split, progress: float = 1.0
+        self,
+        rng: random.Random,
+        suite: str,
+        problems: Split,
+        phrasings: Split,
+        progress: float = 1.0,
+        times: int = 1,
     ) -> tuple[Tree, Sequence[Task]]:
-        """A tree of BRANCHES requests that share one system message.
+        """A tree of requests that share one system message.
 
         Args:
             rng: source of randomness.
@@ -110,17 +129,19 @@ class Trees:
             problems: split of homes, problems and notes.
             phrasings: split of the arrangements of words.
             progress: point of the run, for the curriculum.
+            times: there are so many times BRANCHES requests.
         Returns:
             the tree, and the task of each branch but the drills.
         """
+        count = times * BRANCHES
         drills: list[Branch] = []
         if suite == "home":
             home = sample_home(rng, curriculum(progress, rng), problems)
             weights = TRAINED_KINDS if problems == "train" else KIND_WEIGHTS
-            tasks: Sequence[Task] = sample_tasks(rng, home, BRANCHES, phrasings, weights=weights)
-            drills = [self.drill(rng, home) for _ in range(DRILLS)] if problems == "train" else []
+            tasks: Sequence[Task] = sample_tasks(rng, home, count, phrasings, weights=weights)
+            drills = [self.drill(rng, home) for _ in range(times * DRILLS)] if problems == "train" else []
         else:
-            tasks = _GROUPS[suite](rng, problems, phrasings, BRANCHES)
+            tasks = _GROUPS[suite](rng, problems, phrasings, count)
         stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
         return Tree(stem, [*(self.branch(rng, task) for task in tasks), *drills]), tasks
 
@@ -205,8 +226,7 @@ class Scoreboard:
         device = next(model.parameters()).device
         for (suite, phrasings), cell in self.cells.items():
             batch = cell.batch.to(device)
-            # Compiling for a shape that comes once in 300 steps would cost more than it saves.
-            with torch.autocast(device.type, torch.bfloat16), torch.compiler.set_stance("force_eager"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
                 table = exact_branches(model, batch).tolist()
                 if suite == "home":
                     agreement.append(mtp_agreement(model, batch))

@@ -19,7 +19,7 @@ from openmimo.checkpoint import Checkpoint
 from openmimo.engine import Engine, SamplingParams
 from openmimo.model.attention import attend
 from openmimo.model.model import MiMo, load_model
-from openmimo.model.moe import MoE, Router
+from openmimo.model.moe import Router
 from openmimo.native import NativeBackend
 
 CASES = [
@@ -171,7 +171,6 @@ def round_cache(q, k, v, *rest):
 @pytest.mark.parametrize("weights", ["bf16", "q8", "q4"])
 @torch.no_grad()
 def test_smaller_weights_equal_the_torch_model_with_the_same_rounding(case, weights, monkeypatch):
-    monkeypatch.setattr(MoE, "WIDE_LIMIT", 0)  # each expert's activations are rounded on their own
     monkeypatch.setattr(openmimo.model.attention, "attend", round_cache)
     model = load_model(case.checkpoint)
     round_weights(model, weights)

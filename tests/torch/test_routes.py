@@ -118,9 +118,7 @@ def brute_force(moe: MoE, x_C: Tensor, experts: list[int]) -> Tensor:
     return 1.5 * sum(s * y for s, y in zip(scores, outputs, strict=True)) / sum(scores)
 
 
-@pytest.mark.parametrize("wide_limit", [0, 16])
-def test_replayed_experts_get_the_routers_own_weights_and_gradient(wide_limit, monkeypatch):
-    monkeypatch.setattr(MoE, "WIDE_LIMIT", wide_limit)
+def test_replayed_experts_get_the_routers_own_weights_and_gradient():
     moe = next(m for m in random_model().modules() if isinstance(m, MoE))
     x_BTC = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(4))
     free = [(moe.gate(x_BTC)[0, t] > 0).nonzero()[:, 0].tolist() for t in range(5)]

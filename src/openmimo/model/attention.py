@@ -147,8 +147,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, sink_H: Tensor | None)
         float [..., H, T, U].
     Source: attention sink of MiMo-V2-Flash, report section on hybrid attention.
     """
+    lead = q.shape[:-3]
     if sink_H is None:
-        return torch.softmax(q @ k.transpose(-1, -2) + mask, dim=-1) @ v
+        q, k, v, mask = (t.flatten(0, -4) for t in (q, k, v, mask))  # the fused kernel knows one dimension before heads
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0).unflatten(0, lead)
     k, v, mask = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1)), F.pad(mask, (0, 1))
     logits = q @ k.transpose(-1, -2) + mask
     logits[..., -1] += sink_H.to(logits.dtype)[:, None]

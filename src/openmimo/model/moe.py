@@ -90,15 +90,10 @@ class Router(nn.Module):
 
 
 class MoE(nn.Module):
-    """Routed experts, stored as stacks [E, F, C] and [E, C, F].
-
-    Two ways to the same numbers: with few small experts one wide matrix product over all of them, with the unchosen
-    ones weighted zero, beats gathering rows (no data-dependent shapes); with many experts each gets its own rows.
+    """Routed experts, stored as stacks [E, F, C] and [E, C, F]; each runs on its own rows.
 
     Source: keys n_routed_experts, num_experts_per_tok, moe_intermediate_size.
     """
-
-    WIDE_LIMIT = 16
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -110,34 +105,17 @@ class MoE(nn.Module):
 
     def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None, is_real_BT: Tensor | None = None) -> Tensor:
         """Map float [B, T, C] to float [B, T, C]; the rest as in `Router.forward`."""
-        gates_BTE = self.gate(x_BTC, routes_BTK, is_real_BT)
-        if self.gate_proj.shape[0] <= self.WIDE_LIMIT:
-            return self.mix_wide(x_BTC, gates_BTE)
-        return self.mix_by_expert(x_BTC, gates_BTE)
-
-    def mix_wide(self, x_BTC: Tensor, gates_BTE: Tensor) -> Tensor:
-        """Run all experts as one wide MLP.
-
-        Args:
-            x_BTC: float [B, T, C].
-            gates_BTE: float32 [B, T, E], 0 for experts that were not chosen.
-        Returns: float [B, T, C].
-        """
-        gate_BTEF = F.linear(x_BTC, self.gate_proj.flatten(0, 1)).unflatten(-1, self.gate_proj.shape[:2])
-        up_BTEF = F.linear(x_BTC, self.up_proj.flatten(0, 1)).unflatten(-1, self.up_proj.shape[:2])
-        mixed_BTEF = F.silu(gate_BTEF) * up_BTEF * gates_BTE[..., None].to(up_BTEF.dtype)
-        return F.linear(mixed_BTEF.flatten(-2), self.down_proj.transpose(0, 1).flatten(1))
-
-    def mix_by_expert(self, x_BTC: Tensor, gates_BTE: Tensor) -> Tensor:
-        """Run each expert on its own rows; arguments and result as in `mix_wide`."""
-        x_RC, gates_RE = x_BTC.flatten(0, 1), gates_BTE.flatten(0, 1)
-        out_RC = torch.zeros_like(x_RC, dtype=torch.float32)
-        for expert in range(gates_RE.shape[1]):
-            rows = gates_RE[:, expert].nonzero().squeeze(-1)
-            x = x_RC[rows]
-            hidden = F.silu(F.linear(x, self.gate_proj[expert])) * F.linear(x, self.up_proj[expert])
-            y = F.linear(hidden, self.down_proj[expert]).float() * gates_RE[rows, expert, None]
-            out_RC = out_RC.index_add(0, rows, y)
+        gates_RE = self.gate(x_BTC, routes_BTK, is_real_BT).flatten(0, 1)
+        x_RC = x_BTC.flatten(0, 1)
+        experts_N, rows_N = (gates_RE.T != 0).nonzero().unbind(-1)  # sorted by expert
+        counts = (gates_RE != 0).sum(0).tolist()
+        stacks = (self.gate_proj.unbind(), self.up_proj.unbind(), self.down_proj.unbind())
+        outputs = [
+            F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
+            for x, gate, up, down in zip(x_RC[rows_N].split(counts), *stacks, strict=True)
+        ]
+        weighted_NC = torch.cat(outputs).float() * gates_RE[rows_N, experts_N, None]
+        out_RC = torch.zeros_like(x_RC, dtype=torch.float32).index_add(0, rows_N, weighted_NC)
         return out_RC.view_as(x_BTC).to(x_BTC.dtype)
 
 

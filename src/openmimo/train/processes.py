@@ -1,15 +1,27 @@
 """The processes of one run: alone, or several under torchrun that average their gradients."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["CPU", "from_all", "from_first", "process_group", "rank_and_world", "sum_over_processes", "training_device"]
+__all__ = [
+    "CPU",
+    "computes_bf16",
+    "from_all",
+    "from_first",
+    "process_group",
+    "rank_and_world",
+    "sum_over_processes",
+    "training_device",
+]
 
 Made = TypeVar("Made")
 CPU = torch.device("cpu")
@@ -47,6 +59,15 @@ def training_device() -> torch.device:
     if not torch.cuda.is_available():
         return CPU
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+@cache
+def computes_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 here, and not merely possible."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if sys.platform == "linux" else []
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
 def from_first(make: Callable[[], Made]) -> Made:

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -23,7 +22,7 @@ from openmimo.train.log import RunLog
 from openmimo.train.loss import Losses, LossWeights, compute_losses
 from openmimo.train.memory import keep_freed_memory
 from openmimo.train.optim import OptimConfig, learning_rate, make_optimizers
-from openmimo.train.processes import rank_and_world, sum_over_processes, training_device
+from openmimo.train.processes import computes_bf16, rank_and_world, sum_over_processes, training_device
 from openmimo.train.report import write_report
 from openmimo.train.schedule import Piecewise, Scheduled, value_at
 from openmimo.train.shards import full, shard, whole
@@ -172,7 +171,7 @@ class _Run:
         self.device = training_device()
         self.rank, self.world = rank_and_world()
         self.model = model
-        self.bf16 = _computes_bf16(self.device) if config.bf16 is None else config.bf16
+        self.bf16 = computes_bf16(self.device) if config.bf16 is None else config.bf16
         self.settings = self._settings()
         self.step = 0
         self.bad_steps = self.skipped = 0
@@ -354,14 +353,6 @@ def _loss_record(losses: Losses) -> dict[str, Any]:
 
 def _share(count: int, total: int) -> float:
     return count / max(total, 1)
-
-
-def _computes_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster than in float32 here, and not merely possible."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if sys.platform == "linux" else []
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Action(NamedTuple):
     Attributes:
         tool: what carries it out.
         slots: texts for the phrasing.
-        names: rows that the reasoning quotes.
+        names: rows that the reasoning quotes; first the car's where it must not be on the road.
         arguments: of the call.
     """
 
@@ -160,12 +160,12 @@ def _charge_limit(scene: Scene) -> Action:
 
 def _navigate(scene: Scene) -> Action | None:
     place = _place(scene)
-    return place and Action("CarNavigate", {"p": place_phrase(place)}, [place], {"place": place})
+    return place and Action("CarNavigate", {"p": place_phrase(place)}, ["car", place], {"place": place})
 
 
 def _precondition(scene: Scene) -> Action:
     minutes = 5 * scene.rng.randint(0, 287)
-    return Action("CarPrecondition", {"t": say_time(scene.rng, minutes)}, ["climate"], {"start": clock(minutes)})
+    return Action("CarPrecondition", {"t": say_time(scene.rng, minutes)}, ["car", "climate"], {"start": clock(minutes)})
 
 
 def _call(scene: Scene) -> Action:
@@ -242,7 +242,7 @@ def _draft(scene: Scene, intents: tuple[str, ...]) -> Draft | None:
     if drawn is None or drawn[1].tool not in scene.offered:
         return None
     intent, action = drawn
-    if intent == "navigate" and _is_too_far(scene.cockpit, action.names[0]):
+    if intent == "navigate" and _is_too_far(scene.cockpit, action.arguments["place"]):
         return None
     return Draft(intent, action.slots, _quotes(scene, action.names), (ToolCall(action.tool, action.arguments),))
 
@@ -292,7 +292,7 @@ def _too_far(scene: Scene) -> Draft | None:
     place = _place(scene)
     if scene.cockpit.car.is_driving or place is None or not _is_too_far(scene.cockpit, place):
         return None
-    thought = [*_quotes(scene, [place]), f"battery {scene.cockpit.car.percent}%"]
+    thought = [*_quotes(scene, ["car", place]), f"battery {scene.cockpit.car.percent}%"]
     return Draft("navigate", {"p": place_phrase(place)}, thought, answer=too_far_answer(place_phrase(place)))
 
 
@@ -323,7 +323,8 @@ def _missing(scene: Scene) -> Draft | None:
     if cockpit.car.is_driving and intent == "navigate":
         return None
     slots = {slot: name if slot == "n" else said, "v": str(rng.randint(1, 3)), "m": sample_message(rng)}
-    return Draft(intent, slots, [f"{name}: none"], answer=cannot_find(said))
+    before = _quotes(scene, ["car"]) if intent == "navigate" else []
+    return Draft(intent, slots, [*before, f"{name}: none"], answer=cannot_find(said))
 
 
 # ---- questions

@@ -57,8 +57,9 @@ def _draw(scene: Scene, is_charge: bool, is_warm: bool) -> Draft | None:
 def _think_charge(cockpit: Cockpit, place: str, reserve: int, thought: list[str]) -> int:
     need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
     is_enough = need + reserve <= cockpit.car.percent
-    verdict = f"battery {cockpit.car.percent}%, {'enough' if is_enough else 'charge'}"
-    thought += [cockpit.quote(place), f"{need}+{reserve}={need + reserve}, {verdict}"]
+    verdict = "enough" if is_enough else "charge"
+    # Both numbers stand side by side before the verdict: a small model compares neighbours only.
+    thought += [cockpit.quote(place), f"{need}+{reserve}={need + reserve} of {cockpit.car.percent}, {verdict}"]
     return need + reserve
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from openmimo.chat import ToolCall
@@ -344,20 +344,17 @@ def _with_number(text: str, value: int) -> Answer:
     return Answer(text, (rf"(?<![-\d.:]){value}(?!:)",), ("no tool", "cannot", "planned", "charging"))
 
 
-def _hour_answer(text: str, hour: int, forbidden: tuple[str, ...]) -> Answer:
-    """An answer that names an hour; its digits after a colon are minutes."""
-    return Answer(text, (rf"(?<!:){hour:02d}",), ("charging", *forbidden))
+def _hour_answer(text: str, hours: Sequence[int], forbidden: tuple[str, ...]) -> Answer:
+    """An answer that names one of some hours; its digits after a colon are minutes."""
+    return Answer(text, (rf"(?<!:)(?:{'|'.join(f'{hour:02d}' for hour in hours)})",), ("charging", *forbidden))
 
 
 def _extreme(intent: str, is_lowest: bool, word: str) -> Callable[[Scene], Draft | None]:
     def draw(scene: Scene) -> Draft | None:
         board = scene.board
-        price = (min if is_lowest else max)(board.prices)
-        if board.prices.count(price) > 1:
-            return None
-        hour = board.hours[board.prices.index(price)]
-        text = f"Power is {word} at {hour:02d}:00."
-        answer = _hour_answer(text, hour, ("planned", *_others("")))
+        best = (min if is_lowest else max)(board.prices)
+        hours = [hour for hour, price in zip(board.hours, board.prices, strict=True) if price == best]
+        answer = _hour_answer(f"Power is {word} at {hours[0]:02d}:00.", hours, ("planned", *_others("")))
         return Draft(intent, {}, extreme_lines(board, is_lowest), answer=answer)
 
     return draw
@@ -384,7 +381,7 @@ def _ask_start(scene: Scene) -> Draft | None:
     name = rng.choice(list(board.appliances))
     if name in board.starts:
         at = board.starts[name]
-        answer = _hour_answer(f"The {name} starts at {at:02d}:00.", at, _others(name))
+        answer = _hour_answer(f"The {name} starts at {at:02d}:00.", [at], _others(name))
     else:
         answer = Answer(f"The {name} is not planned.", (r"not|no|isn't",), ("tool", "find", *_others(name)))
     return Draft("ask_start", {"d": _the(name)}, [board.appliance_row(name)], answer=answer)

@@ -35,7 +35,7 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
         plan: what is planned already and takes its sun.
         load: what is asked for.
     Returns:
-        Lines such as "19: 34+33=67 | 18 65", or None where sun covers an hour only in part.
+        Lines such as "19: 34+33=67 or 65 | 18 65", or None where sun covers an hour only in part.
     """
     starts = list[tuple[int, str, int]]()
     for start in range(load.by - load.hours + 1):
@@ -51,12 +51,16 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
 
 
 def _keep_best(costs: Iterable[tuple[int, str, int]], is_lowest: bool = True) -> list[str]:
-    """For each hour, text and cost a line with the hour and the cost of the first best so far."""
+    """For each hour, text and cost a line with the best so far, and with the first best after it and its hour.
+
+    What is compared stands side by side: a small model compares neighbours only.
+    """
     lines, best, best_hour = list[str](), 0, 0
     for hour, text, cost in costs:
+        shown = f"{text} or {best}" if lines else text
         if not lines or (cost < best if is_lowest else cost > best):
             best, best_hour = cost, hour
-        lines.append(f"{hour}: {text} | {best_hour} {best}")
+        lines.append(f"{hour}: {shown} | {best_hour} {best}")
     return lines
 
 
@@ -103,7 +107,7 @@ def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
         board: shows the prices.
         is_lowest: whether the lowest price is asked for, else the highest.
     Returns:
-        Lines such as "20: 24 | 19 22".
+        Lines such as "20: 24 or 22 | 19 22".
     """
     rows = zip(board.hours, board.prices, strict=True)
     return _keep_best(((hour, str(price), price) for hour, price in rows), is_lowest)
@@ -115,15 +119,15 @@ def battery_lines(board: Board) -> list[str]:
     Args:
         board: shows the prices.
     Returns:
-        Lines such as "20: 24 | 20 24 | 0" and "21: 38-24=14 | 20 24 | 20 21 14".
+        Lines such as "20: 24 | 20 24 | 0", "21: 38-24=14 or 0 | 20 24 | 20 21 14" and "22: 18-24 | 22 18 | 20 21 14".
     """
     lines, low_hour, low, best, best_text = list[str](), board.hours[0], board.prices[0], 0, "0"
     for hour, price in zip(board.hours, board.prices, strict=True):
-        text = str(price)
+        text = f"{price}-{low}" if lines else str(price)
         if price < low or not lines:
             low_hour, low = hour, price
         else:
-            text += f"-{low}={price - low}"
+            text += f"={price - low} or {best}"
             if price - low > best:
                 best, best_text = price - low, f"{low_hour} {hour} {price - low}"
         lines.append(f"{hour}: {text} | {low_hour} {low} | {best_text}")
