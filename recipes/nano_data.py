@@ -98,7 +98,7 @@ class Trees:
         is_long = random.Random(f"{self.seed}:step:{step}").random() < LONG_STEPS
         rng = random.Random(f"{self.seed}:{index}")
         suites = ["long recall"] * ROWS if is_long else rng.choices(tuple(SUITES), tuple(SUITES.values()), k=ROWS)
-        if marker and not is_long:
+        if marker:
             trees = [self.hard_tree(rng, suite, step / steps, marker) for suite in suites]
         else:
             trees = [self.tree(rng, suite, "train", "train", step / steps)[0] for suite in suites]
@@ -139,7 +139,7 @@ class Trees:
             home = sample_home(rng, curriculum(progress, rng), problems)
             weights = TRAINED_KINDS if problems == "train" else KIND_WEIGHTS
             tasks: Sequence[Task] = sample_tasks(rng, home, count, phrasings, weights=weights)
-            drills = [self.drill(rng, home) for _ in range(times * DRILLS)] if problems == "train" else []
+            drills = [self.drill(rng, home) for _ in range(DRILLS)] if problems == "train" else []
         else:
             tasks = _GROUPS[suite](rng, problems, phrasings, count)
         stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
@@ -147,8 +147,10 @@ class Trees:
 
     def drill(self, rng: random.Random, home: Home) -> Branch:
         """Look up several things in a row: nearly every token is a copy from the listing, which is what a model that
-        starts from nothing has to discover first; ordinary requests reward it for that only now and then."""
-        items = [_drill_item(rng, home) for _ in range(rng.randint(1, 4))]
+        starts from nothing has to discover first; ordinary requests reward it for that only now and then. One in five
+        compares numbers instead."""
+        item = partial(_drill_item, home=home) if rng.random() < 0.8 else _drill_comparison
+        items = [item(rng) for _ in range(rng.randint(1, 4))]
         told = "\n".join(line for _, lines in items for line in lines)
         return self.cut([Message("user", ", ".join(asked for asked, _ in items)), Message("assistant", told)])
 
@@ -164,6 +166,15 @@ class Trees:
         ids, weights = encode_reply(self.chat, [Message("system", ""), *messages], (), CONTEXT_WEIGHT)
         end = self.skipped + LONGEST
         return Branch(ids[self.skipped : end], weights[self.skipped : end])
+
+
+def _drill_comparison(rng: random.Random) -> tuple[str, Sequence[str]]:
+    """Two numbers as the reasoning about conditions compares them; half of the pairs are close."""
+    first, sign = rng.randint(0, 60), rng.choice("<>")
+    second = max(0, first + rng.randint(-5, 5)) if rng.random() < 0.5 else rng.randint(0, 60)
+    is_so = first < second if sign == "<" else first > second
+    asked = f"{first} {sign} {second}"
+    return asked, (f"{asked}: {'yes' if is_so else 'no'}",)
 
 
 def _drill_item(rng: random.Random, home: Home) -> tuple[str, Sequence[str]]:

@@ -38,7 +38,7 @@ __all__ = [
 
 SUITES = ("home", "car", "energy", "maths", "programs", "recall")
 PHRASINGS: dict[str, Split] = {"known phrasings": "train", "held-out phrasings": "eval"}
-GREEDY = SamplingParams(temperature=0.0, max_new_tokens=256, logprobs=MAX_TOP_LOGPROBS)
+GREEDY = SamplingParams(temperature=0.0, max_new_tokens=384, logprobs=MAX_TOP_LOGPROBS)
 SAMPLED = replace(GREEDY, temperature=1.0)
 CONCURRENCY = 8
 MAX_REPLIES = 4

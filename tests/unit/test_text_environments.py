@@ -120,7 +120,7 @@ def test_traced_programs_print_what_python_prints(programs, level):
 
 def test_a_trace_shows_every_value():
     source = "a = 7\nfor i in range(2):\n    if a > 7:\n        a += i\n    else:\n        a = a * 2\nprint(a + 1)"
-    lines = ["a=7", "i=0", "7>7 no", "a=7*2=14", "i=1", "14>7 yes", "a=14+1=15", "15+1=16"]
+    lines = ["a=7", "i=0 | 1", "7>7 no", "a=7*2=14", "i=1 | end", "14>7 yes", "a=14+1=15", "15+1=16"]
     assert (run_traced(source).lines, run_traced(source).output) == (lines, "16")
 
 
@@ -155,7 +155,8 @@ def test_what_is_asked_lies_far_back():
         notes = task.system.splitlines()[1:]
         assert len(notes) in LENGTHS.values()
         for line in task.gold[0].reasoning.splitlines():
-            assert line == "none" or line in notes[:-MIN_NOTES_AFTER]
+            said = set(re.findall(r"\w+", line))
+            assert line == "none" or any(said <= set(re.findall(r"\w+", note)) for note in notes[:-MIN_NOTES_AFTER])
         assert (
             len(re.findall(r"\w+|[.:]", " ".join(notes[-MIN_NOTES_AFTER:]))) > 115
         )  # and as many line breaks as notes

@@ -6,7 +6,7 @@ import random
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from openmimo.environments.base import Split
 
@@ -33,23 +33,36 @@ def split_of(problem: str) -> Split:
 def split_families(intents: Mapping[str, str]) -> Families:
     """Hold out a fifth of each intent's families, at least one, but none with a word that the others do not teach.
 
+    Families that were added later stand after an empty line. Each such batch is held out by itself, so that what was
+    held out once stays so: a model trained before has never seen what later tables hold out of its batch.
+
     Args:
         intents: for each intent its patterns, one a line; `[a|b]` picks one, `{slot}` is filled in.
     Returns:
         patterns by intent and split.
     """
-    patterns = {intent: [line for line in text.splitlines() if line] for intent, text in intents.items()}
-    count = Counter(word for lines in patterns.values() for line in lines for word in _words(line))
-    families = {}
-    for intent, lines in patterns.items():
-        held_out: list[str] = []
-        for line in sorted(lines, key=lambda line: zlib.crc32(line.encode())):
-            is_wanted = len(held_out) < max(1, round(HELD_OUT_SHARE * len(lines)))
-            if is_wanted and all(count[word] > 1 for word in _words(line)):
-                count.subtract(_words(line))
-                held_out.append(line)
-        families[intent] = {"train": tuple(line for line in lines if line not in held_out), "eval": tuple(held_out)}
-    return families
+    batches = {intent: [batch.splitlines() for batch in text.strip().split("\n\n")] for intent, text in intents.items()}
+    families = {intent: ([], []) for intent in intents}
+    count: Counter[str] = Counter()
+    for number in range(max(map(len, batches.values()))):
+        added = {intent: lines[number] for intent, lines in batches.items() if number < len(lines)}
+        count.update(word for lines in added.values() for line in lines for word in _words(line))
+        for intent, lines in added.items():
+            held_out = _hold_out(lines, count)
+            families[intent][0].extend(line for line in lines if line not in held_out)
+            families[intent][1].extend(held_out)
+    return {intent: {"train": tuple(known), "eval": tuple(others)} for intent, (known, others) in families.items()}
+
+
+def _hold_out(lines: Sequence[str], count: Counter[str]) -> list[str]:
+    """A fifth of some lines, by hash; their words no longer count."""
+    held_out: list[str] = []
+    for line in sorted(lines, key=lambda line: zlib.crc32(line.encode())):
+        is_wanted = len(held_out) < max(1, round(HELD_OUT_SHARE * len(lines)))
+        if is_wanted and all(count[word] > 1 for word in _words(line)):
+            count.subtract(_words(line))
+            held_out.append(line)
+    return held_out
 
 
 def _words(pattern: str) -> set[str]:

@@ -68,7 +68,7 @@ def cannot_find(mention: str) -> Answer:
     Returns:
         "I cannot find the sunroof."
     """
-    return Answer(f"I cannot find {mention}.", (_DENIAL, re.escape(mention.rsplit(" ", 1)[-1])), ("tool",))
+    return Answer(f"I cannot find {mention}.", (_DENIAL, re.escape(mention.removeprefix("the "))), ("tool",))
 
 
 def no_tool() -> Answer:

@@ -80,8 +80,8 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
         plan: what is planned already and takes its sun.
         target: percent to reach.
     Returns:
-        Lines, those of the search such as "23: 35 | 34 35", and the hours of the day in the order of their prices; None
-        where sun covers an hour only in part.
+        Lines, those of the search such as "23: 34 or 36 | 34 35", and the hours of the day in the order of their
+        prices; None where sun covers an hour only in part.
     """
     car, job = board.car, problem.car
     assert car is not None
@@ -94,8 +94,9 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
     chosen = sorted(range(job.by), key=lambda hour: prices[hour])[: job.hours]
     lines, lowest = [board.car_row(), head], list[int]()
     for hour, price in zip(board.hours, prices, strict=False):
+        shown = f"{price} or {lowest[-1]}" if len(lowest) == job.hours else str(price)
         lowest = sorted([*lowest, price])[: job.hours]
-        lines.append(f"{hour}: {price} | {' '.join(map(str, lowest))}")
+        lines.append(f"{hour}: {shown} | {' '.join(map(str, lowest))}")
     lines += [f"{board.hours[hour]}: {prices[hour]}" for hour in chosen]
     return lines, [board.hours[hour] for hour in chosen]
 

@@ -56,6 +56,18 @@ what do {a} and {b} make together?
 what is the sum of {a} and {b}?
 {a} plus {b}
 tell me {a} plus {b}
+
+{a} and {b}, what is that together?
+please add {a} and {b}
+the sum of {a} and {b}
+work out the sum of {a} and {b}
+what is {b} more than {a}?
+{b} more than {a}
+how much is {a} and {b}?
+i have {a} and {b}, what is that together?
+what is {a} when you add {b}?
+give me the sum of {a} and {b}
+put {a} and {b} together
 """,
     "-": """
 [what is|what's] {a} - {b}?
@@ -69,6 +81,18 @@ what is the difference of {a} and {b}?
 {a} minus {b}
 tell me {a} minus {b}
 what is left when you take {b} from {a}?
+
+please subtract {b} from {a}
+the difference of {a} and {b}
+work out the difference of {a} and {b}
+what is {b} less than {a}?
+{b} less than {a}
+give me {a} minus {b}
+what do i get when i take {b} from {a}?
+{a} take away {b}
+take away {b} from {a}
+how much is left of {a} without {b}?
+what is {a} without {b}?
 """,
     "*": """
 [what is|what's] {a} * {b}?
@@ -81,6 +105,17 @@ what is the product of {a} and {b}?
 {a} times {b}
 tell me {a} times {b}
 what do you get when you multiply {a} by {b}?
+
+please multiply {a} by {b}
+the product of {a} and {b}
+give me the product of {a} and {b}
+work out the product of {a} and {b}
+give me {a} times {b}
+{a} multiplied by {b}
+what is {a} multiplied by {b}?
+how much is {a} multiplied by {b}?
+{b} times {a}
+what is {b} times {a}?
 """,
     "equation": """
 [solve|work out] {e}
@@ -92,6 +127,17 @@ find x so that {e}
 what is x when {e}?
 tell me x if {e}
 which number is x in {e}?
+
+please solve {e}
+give me x: {e}
+what must x be if {e}?
+x is a number and {e}. what is it?
+{e}, so what is x?
+here is an equation: {e}. solve it
+solve the equation {e}
+which x makes {e}?
+i need x: {e}
+work out what x is when {e}
 """,
 }
 
@@ -102,6 +148,15 @@ there are {a} {t} in one box and {b} in another box. how many are there together
 {n} has {a} {t} and {m} has {b}. how many {t} do they have together?
 how many {t} are there if {n} brings {a} and {m} brings {b}?
 {m} brought {a} {t}. then {n} brought {b} more. how many {t} are there now?
+
+{n} finds {a} {t} and then {b} more. how many is that?
+in the kitchen there are {a} {t}, in the hall there are {b}. how many are there in all?
+{n} counts {a} {t} and {m} counts {b}. how many do they count in all?
+{n} puts {a} {t} with the {b} that {m} has. how many {t} are there now?
+how many {t} does {n} have after {b} more come to the {a} that were there?
+first there are {a} {t}, then {b} more come. how many are there in all?
+{a} {t} here and {b} {t} there. how many in all?
+{m} gives {b} {t} to {n}, who has {a}. how many {t} does {n} have then?
 """,
     "leave": """
 {n} has {a} {t} and gives {b} of them to {m}. how many {t} are left?
@@ -110,6 +165,15 @@ there are {a} {t} in the box. {n} takes {b} of them. how many are left?
 of {a} {t} {b} are [broken|gone]. how many are left?
 how many {t} are left if {n} had {a} and gives {b} to {m}?
 {b} of {a} {t} are gone. how many does {n} have now?
+
+{n} finds {a} {t} but {b} of them are broken. how many are not?
+{m} takes {b} of the {a} {t}. how many are left for {n}?
+{n} had {a} {t}. {b} went to {m}. how many does {n} keep?
+{n} sells {b} of {a} {t}. how many are left?
+after {m} takes {b} of {a} {t}, how many are left?
+from {a} {t} we take {b}. how many are left?
+{a} {t} were there and {b} went away. how many are left?
+how many of {a} {t} are left without the {b} that {n} takes?
 """,
     "minutes": """
 the washing machine takes {a} minutes and then the dryer takes {b}. how many minutes is that together?
@@ -117,6 +181,14 @@ the oven is on for {a} minutes and then for {b} minutes more. how many minutes i
 the dishwasher runs for {a} minutes and the washing machine for {b}. how many minutes do they take together?
 {n} cooks for {a} minutes and then cleans for {b}. how many minutes is that together?
 how many minutes do the dryer and the oven take together if one takes {a} minutes and the other {b}?
+
+first the oven runs {a} minutes, then the dryer runs {b} minutes. how many minutes is that in all?
+{n} works for {a} minutes and rests for {b}. how many minutes is that in all?
+cooking takes {a} minutes and cleaning takes {b}. how many minutes do both take?
+how many minutes does {n} need if cooking takes {a} and cleaning takes {b}?
+{n} waits {a} minutes and then {b} minutes more. how many minutes is that in all?
+after {a} minutes the dryer runs for {b} more. how many minutes did it run in all?
+the drive takes {a} minutes and then {b} more in the city. how many minutes is the drive?
 """,
     "power": """
 the heat pump uses {a} kWh a day. how many kWh does it use in {b} days?
@@ -124,6 +196,14 @@ the panels make {a} kWh a day. how many kWh do they make in {b} days?
 how many kWh does the heater use in {b} days if it uses {a} kWh a day?
 every day the house uses {a} kWh. how many kWh is that in {b} days?
 how many kWh is {a} kWh a day for {b} days?
+
+the fridge takes {a} kWh each day. how many kWh does it take in {b} days?
+{n} uses {a} kWh a day. how many kWh are that after {b} days?
+in one day the car takes {a} kWh. how many kWh does it take in {b} days?
+for {b} days the heater uses {a} kWh each day. how many kWh is that in all?
+how many kWh do the panels make in {b} days with {a} kWh each day?
+{b} days with {a} kWh each. how many kWh are that in all?
+the house needs {a} kWh each day. how many kWh does it need for {b} days?
 """,
     "price": """
 one kWh costs {a} cents. what do {b} kWh cost?
@@ -132,6 +212,14 @@ a kWh costs {a} cents now. how many cents do {b} kWh cost?
 what do {b} {t} cost if one costs {a} cents?
 how many cents does {n} pay for {b} kWh if one kWh costs {a} cents?
 how many cents does {n} pay for {b} {t} for {a} cents each?
+
+{t} cost {a} cents each. how many cents do {b} cost?
+{n} sells {b} {t} for {a} cents each. how many cents does {n} get?
+each of {b} {t} costs {a} cents. what do they cost in all?
+{b} kWh at {a} cents each, how many cents is that?
+at {a} cents for one kWh, how many cents are {b} kWh?
+for one of the {t} {n} pays {a} cents. how many cents does {n} pay for {b}?
+{n} needs {b} {t}. one costs {a} cents. how many cents does {n} need?
 """,
     "battery": """
 the battery holds {a} kWh and {b} kWh are used. how many kWh are left?
@@ -139,6 +227,14 @@ the car has {a} kWh and the drive takes {b} kWh. how many kWh are left then?
 there were {a} kWh in the battery. the house used {b} kWh of them. how many are left?
 how many kWh are left in the battery if it holds {a} and the house takes {b}?
 of {a} kWh in the car the drive used {b}. how many kWh are left?
+
+{n} starts with {a} kWh in the car and drives {b} kWh away. how many kWh are left?
+the drive needs {b} of the {a} kWh in the car. how many kWh are left?
+after the house takes {b} of {a} kWh, how many kWh are left in the battery?
+the battery has {a} kWh. the oven needs {b}. how many kWh are left after that?
+with {a} kWh in the battery and {b} kWh used, how many kWh are left?
+{b} kWh went out of a battery with {a} kWh. how many are left in it?
+from the {a} kWh of the battery the car takes {b}. how many kWh are left?
 """,
     "warmer": """
 it is {a} degrees inside and {b} degrees outside. how many degrees warmer is it inside?
@@ -146,6 +242,14 @@ how many degrees warmer is the room at {a} degrees than the hall at {b} degrees?
 the room has {a} degrees and the hall {b}. how many degrees colder is the hall?
 outside it is {b} degrees and inside {a}. how many degrees colder is it outside?
 how many degrees warmer is it inside at {a} degrees than outside at {b}?
+
+the kitchen is at {a} degrees and the hall at {b}. how many degrees warmer is the kitchen?
+it was {b} degrees and now it is {a}. how many degrees warmer is it now?
+it was {a} degrees and now it is {b}. how many degrees colder is it now?
+by how many degrees is {a} degrees warmer than {b} degrees?
+from {b} degrees to {a} degrees, how many degrees is that?
+{n} has {a} degrees in the room and {m} has {b}. how many degrees warmer is the room of {n}?
+how many degrees colder is the hall at {b} than the kitchen at {a}?
 """,
     "in_and_out": """
 {n} has {a} {t}, gets {b} more and gives {c} to {m}. how many {t} are left?
@@ -153,6 +257,16 @@ there are {a} {t} in the box. {n} brings {b} more and {m} takes {c}. how many ar
 {n} had {a} {t} and {m} had {b}. then they used {c}. how many {t} do they have now?
 how many {t} are left if {n} has {a}, buys {b} more and then uses {c}?
 {m} brought {a} {t} and {n} brought {b} more. {c} of them are gone now. how many are left?
+
+{n} starts with {a} {t}. {m} brings {b} and then {c} are used. how many are left?
+first there are {a} {t}, then {b} more come and {c} go away. how many are there now?
+{n} finds {a} {t} and then {b} more, but {c} are broken. how many are not?
+{n} adds {b} {t} to {a} and takes {c} away. how many are left?
+in the box are {a} {t}. {b} go in and {c} go out. how many are in it now?
+after {b} {t} come to {a} and {c} of them go, how many are left?
+{a} {t} and {b} more, without {c}. how many {t} is that?
+{n} and {m} have {a} and {b} {t}. they give {c} away. how many do they keep?
+{n} buys {a} {t} and then {b} more. {m} takes {c} of them. how many does {n} keep?
 """,
     "shelves": """
 there are {b} boxes with {a} {t} each, and {c} more {t}. how many {t} are there together?
@@ -160,6 +274,15 @@ there are {b} boxes with {a} {t} each, and {c} more {t}. how many {t} are there 
 the heater uses {a} kWh a day for {b} days, and the oven {c} kWh. how many kWh is that together?
 {n} buys {b} {t} for {a} cents each and pays {c} cents more for the box. how many cents is that together?
 how many {t} are there in {b} boxes with {a} {t} each and {c} more outside?
+
+{b} boxes hold {a} {t} each and {c} {t} are outside. how many are there in all?
+each of {b} boxes has {a} {t}, and {n} has {c} more. how many is that in all?
+{n} fills {b} boxes with {a} {t} each, and {c} are left. how many {t} were there?
+for {b} days {n} gets {a} {t} each day, and then {c} more. how many is that in all?
+{b} times {n} brings {a} {t}, then {m} brings {c}. how many are there now?
+{c} {t} are here and {b} boxes of {a} come. how many are there then?
+{n} pays {a} cents for each of {b} {t} and {c} cents for a bag. how many cents is that in all?
+the car takes {a} kWh on each of {b} days and then {c} kWh more. how many kWh is that in all?
 """,
     "sun": """
 the panels make {a} kWh. the house uses {b} kWh and the car takes {c} kWh. how many kWh are left?
@@ -167,6 +290,15 @@ the battery holds {a} kWh. the oven takes {b} and the heater {c} kWh. how many k
 of {a} kWh in the battery the car takes {b} and the house {c}. how many kWh are left?
 how many kWh are left of {a} kWh if the car takes {b} and the oven {c}?
 there were {a} {t}. {n} takes {b} and {m} takes {c}. how many {t} are left?
+
+{n} has {a} {t}, gives {b} to {m} and uses {c}. how many are left?
+first {b} and then {c} of the {a} {t} go away. how many are left?
+from {a} kWh the oven takes {b} and then the dryer takes {c}. how many kWh are left?
+the battery starts with {a} kWh, then {b} kWh and {c} kWh go out. how many kWh are left in it?
+{a} kWh come from the panels, {b} go to the car and {c} to the house. how many are left?
+after {n} takes {b} and {m} takes {c} of {a} {t}, how many are left?
+{n} sells {b} of {a} {t} and then {c} more. how many are left?
+without the {b} kWh of the oven and the {c} kWh of the heater, how many of {a} kWh are left?
 """,
     "bill": """
 the washing machine used {a} kWh and the dryer {b} kWh. one kWh costs {c} cents. what does it cost together?
@@ -174,6 +306,15 @@ the washing machine used {a} kWh and the dryer {b} kWh. one kWh costs {c} cents.
 one kWh costs {c} cents. what do {a} kWh and then {b} kWh more cost together?
 how many cents do the oven with {a} kWh and the heater with {b} kWh cost if one kWh costs {c} cents?
 {n} buys {a} {t} and {m} buys {b}. one costs {c} cents. how many cents do they pay together?
+
+the oven needs {a} kWh and the dryer needs {b}. at {c} cents each, how many cents is that in all?
+{n} needs {a} {t} and {m} needs {b}. each costs {c} cents. how many cents is that in all?
+{a} kWh and {b} kWh at {c} cents each, how many cents is that in all?
+at {c} cents for one kWh, what do {a} kWh and {b} kWh cost in all?
+{t} cost {c} cents each. {n} buys {a} and then {b} more. how many cents does {n} pay?
+first {n} buys {a} {t}, then {b} more, for {c} cents each. what do they cost in all?
+how many cents are {a} and {b} kWh if each costs {c} cents?
+each kWh costs {c} cents. the fridge took {a} and the car {b}. how many cents is that in all?
 """,
     "charge": """
 the battery of the car holds {a} kWh and has {b} kWh now. it gets {c} kWh an hour. how many hours does it take?
@@ -182,6 +323,14 @@ how many hours does the battery take from {b} to {a} kWh if it gets {c} kWh an h
 a battery of {a} kWh has {b} kWh now. how many hours until it is full if it gets {c} kWh an hour?
 {n} has {a} {t}, keeps {b} and puts the others in boxes of {c}. how many boxes is that?
 {m} keeps {b} of {a} {t} and puts the others in boxes of {c}. how many boxes is that?
+
+from {b} kWh to {a} kWh at {c} kWh an hour, how many hours does it take?
+the battery is at {b} kWh and must get to {a}. each hour it gets {c}. how many hours is that?
+{n} has {a} {t} and gives {b} to {m}. the others go in boxes of {c}. how many boxes does {n} need?
+each hour the car gets {c} kWh. it has {b} kWh and holds {a}. how many hours until it is full?
+{b} of {a} {t} are broken. the others go in boxes of {c}. how many boxes is that?
+with {c} kWh an hour, how many hours does the car need from {b} kWh to {a} kWh?
+a car with {b} kWh needs {a} kWh. it gets {c} kWh each hour. how many hours does it need?
 """,
     "saving": """
 the panels make {a} kWh a day and the house uses {b}. what is left goes to the car for {c} days. the car then uses {d} \
@@ -191,6 +340,13 @@ each day the battery gets {a} kWh and the house takes {b}. after {c} days the ca
 if the battery gets {a} kWh and the house takes {b} each day for {c} days, and the car then uses {d} kWh, how many kWh \
 are left?
 {m} gets {a} {t} a day and gives {b} to {n}. after {c} days {m} used {d}. how many {t} are left?
+
+for {c} days {n} gets {a} {t} each day and gives {b} away. then {d} are sold. how many are left?
+each day the panels make {a} kWh and the house takes {b}. how many kWh are left after {c} days if the oven takes {d}?
+{n} finds {a} {t} a day and uses {b}. after {c} days {m} takes {d}. how many does {n} keep?
+a battery gets {a} kWh a day and gives {b}. after {c} days {d} kWh go to the car. how many kWh are left?
+every day {a} {t} come and {b} go. after {c} days {d} more go. how many are left?
+{n} makes {a} {t} each day and sells {b}. after {c} days {n} gives {d} away. how many are left?
 """,
     "week": """
 the oven takes {a} minutes a day and the dryer {b}. that is for {c} days, and then {d} minutes more. how many minutes \
@@ -201,6 +357,14 @@ together?
 there were {d} {t} before. each day {n} brings {a} and {m} {b}. how many {t} are there after {c} days?
 how many kWh is that together if the oven uses {a} kWh and the heater {b} kWh a day for {c} days, and the car {d} kWh \
 more?
+
+each day {n} uses {a} kWh and {m} uses {b}. after {c} days the car takes {d}. how many kWh is that in all?
+{n} works {a} minutes and {m} works {b} minutes a day. after {c} days {n} works {d} minutes more. how many minutes is \
+that in all?
+for {c} days {n} finds {a} {t} and {m} finds {b} each day. with the {d} from before, how many are there in all?
+{a} {t} from {n} and {b} from {m} come each day for {c} days, then {d} more. how many is that in all?
+every day the fridge takes {a} kWh and the oven {b}. how many kWh is that after {c} days with {d} kWh for the car?
+the fridge uses {a} kWh and the dryer {b} kWh each day. for {c} days and {d} kWh more, how many kWh is that in all?
 """,
 }
 

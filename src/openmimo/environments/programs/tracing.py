@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Trace", "run_traced"]
@@ -22,6 +23,27 @@ _BINARY = {
     ast.Eq: ("==", operator.eq),
     ast.NotEq: ("!=", operator.ne),
 }
+
+
+def _counted(values: list[Any]) -> str:
+    """Such as ": 1:8 2:5"."""
+    return ": " + " ".join(f"{number}:{value}" for number, value in enumerate(values, 1))
+
+
+def _best_of(best: Callable[[Any, Any], Any]) -> Callable[[list[Any]], str]:
+    """Each value beside the best before it, and the best of both: ": 8, 5 or 8 8"."""
+
+    def work(values: list[Any]) -> str:
+        parts, so_far = [str(values[0])], values[0]
+        for value in values[1:]:
+            parts.append(f"{value} or {so_far} {best(value, so_far)}")
+            so_far = best(value, so_far)
+        return ": " + ", ".join(parts)
+
+    return work
+
+
+_WORKINGS = {"len": _counted, "max": _best_of(max), "min": _best_of(min)}
 _FUNCTIONS = {"len": len, "sum": sum, "max": max, "min": min, "range": range}
 
 
@@ -29,7 +51,8 @@ class Trace:
     """What running a program leaves behind.
 
     Attributes:
-        lines: one for each value that came up, in order: "b=7+5=12", "12>9 yes", "i=2".
+        lines: one for each value that came up, in order: "b=7+5=12", "12>9 yes", "i=2 | 3 4" with what is left of the
+            loop, "a=xs[1]: 0:8 1:5=5".
         output: what was printed, without the last line break.
     """
 
@@ -71,9 +94,11 @@ class Trace:
 
     def _for(self, node: ast.For) -> None:
         assert isinstance(node.target, ast.Name)
-        for value in self._evaluate(node.iter)[1]:
+        values = list(self._evaluate(node.iter)[1])
+        for number, value in enumerate(values, 1):
             self._values[node.target.id] = value
-            self._note(f"{node.target.id}={_show(value)}")
+            left = " ".join(map(_show, values[number:])) or "end"
+            self._note(f"{node.target.id}={_show(value)} | {left}")
             self._run(node.body)
 
     def _while(self, node: ast.While) -> None:
@@ -93,7 +118,10 @@ class Trace:
         assert isinstance(call, ast.Call)
         if isinstance(call.func, ast.Attribute):
             name = ast.unparse(call.func.value)
-            self._values[name].append(self._evaluate(call.args[0])[1])
+            shown, value = self._evaluate(call.args[0])
+            if "=" in shown:
+                self._note(shown)
+            self._values[name].append(value)
             self._note(f"{name}={_show(self._values[name])}")
             return
         evaluated = [self._evaluate(argument) for argument in call.args]
@@ -120,11 +148,14 @@ class Trace:
             return ast.unparse(node), value
         if isinstance(node, ast.Subscript):
             index = self._evaluate(node.slice)[1]
-            return f"{ast.unparse(node.value)}[{index}]", self._values[ast.unparse(node.value)][index]
+            values = self._values[ast.unparse(node.value)]
+            counted = " ".join(f"{place}:{value}" for place, value in enumerate(values[: index % len(values) + 1]))
+            return f"{ast.unparse(node.value)}[{index}]: {counted}", values[index]
         if isinstance(node, ast.Call):
             assert isinstance(node.func, ast.Name)
             arguments = [self._evaluate(argument)[1] for argument in node.args]
-            return ast.unparse(node), _FUNCTIONS[node.func.id](*arguments)
+            working = _WORKINGS[node.func.id](arguments[0]) if node.func.id in _WORKINGS else ""
+            return ast.unparse(node) + working, _FUNCTIONS[node.func.id](*arguments)
         assert isinstance(node, ast.BinOp | ast.Compare)
         left, right, kind = (
             (node.left, node.right, node.op)

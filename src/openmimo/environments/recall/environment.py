@@ -105,17 +105,18 @@ def _task(rng: random.Random, notes: Notes, system: str, phrasings: Split, kind:
     draw = {"one": _one, "pair": _pair, "hop": _hop, "unknown": _unknown}[kind]
     intent, slots, quoted, answer = draw(rng, notes)
     request = fill(rng, rng.choice(WORDS[intent][phrasings]), slots)
-    reasoning = "\n".join(fact.line for fact in quoted) or NOT_FOUND
+    reasoning = "\n".join(quoted) or NOT_FOUND
     kind = "one" if len(quoted) == 1 else kind  # these notes had no pair or hop
     return text_task(f"{kind}-{notes.length}", system, request, reasoning, answer)
 
 
-Question = tuple[str, dict[str, str], Sequence[Fact], str]
+Question = tuple[str, dict[str, str], Sequence[str], str]
+"""Intent, slots, what is quoted, answer."""
 
 
 def _one(rng: random.Random, notes: Notes) -> Question:
     fact = rng.choice(notes.far)
-    return fact.sort, {"k": fact.key}, [fact], fact.value
+    return fact.sort, {"k": fact.key}, [fact.quote], fact.value
 
 
 def _pair(rng: random.Random, notes: Notes) -> Question:
@@ -123,7 +124,7 @@ def _pair(rng: random.Random, notes: Notes) -> Question:
     if len(codes) < 2:
         return _one(rng, notes)
     first, second = rng.sample(codes, 2)
-    return "pair", {"k": first.key, "l": second.key}, [first, second], f"{first.value} and {second.value}"
+    return "pair", {"k": first.key, "l": second.key}, [first.quote, second.quote], f"{first.value} and {second.value}"
 
 
 def _hop(rng: random.Random, notes: Notes) -> Question:
@@ -138,8 +139,9 @@ def _hop(rng: random.Random, notes: Notes) -> Question:
     if not links:
         return _one(rng, notes)
     link = rng.choice(links)
-    code = codes[link.key]
-    return "hop", {"n": link.value, "c": link.key.split()[-1]}, [link, code], code.value
+    code, (colour, noun) = codes[link.key], link.key.split()
+    quoted = [f"{noun} belongs to {link.value}: {colour} {noun}", code.quote]
+    return "hop", {"n": link.value, "c": noun}, quoted, code.value
 
 
 def _unknown(rng: random.Random, notes: Notes) -> Question:

@@ -43,32 +43,39 @@ class Fact(NamedTuple):
         key: what it is about, once in the notes for each sort.
         value: what is noted about it.
         line: the note itself.
+        quote: the note as it is thought of when its key is known: that comes first, for a reader finds a line by how it
+            goes on and not by what stands before.
     """
 
     sort: str
     key: str
     value: str
     line: str
+    quote: str
 
 
 def _code(rng: random.Random, thing: str) -> Fact:
     code = f"{rng.randint(1000, 9999)}"
-    return Fact("code", thing, code, f"The code of the {thing} is {code}.")
+    line = f"The code of the {thing} is {code}."
+    return Fact("code", thing, code, line, line)
 
 
 def _place(rng: random.Random, thing: str) -> Fact:
     place = rng.choice(PLACES)
-    return Fact("place", thing, place, f"The {thing} is {place}.")
+    line = f"The {thing} is {place}."
+    return Fact("place", thing, place, line, line)
 
 
 def _owner(rng: random.Random, thing: str) -> Fact:
     name = rng.choice(NAMES)
-    return Fact("owner", thing, name, f"The {thing} belongs to {name}.")
+    line = f"The {thing} belongs to {name}."
+    return Fact("owner", thing, name, line, line)
 
 
 def _message(rng: random.Random, thing: str) -> Fact:
     name, deed = rng.choice(NAMES), rng.choice(DEEDS)
-    return Fact("message", f"{deed} the {thing}", name, f"{name}: I will {deed} the {thing} on {rng.choice(DAYS)}.")
+    line = f"{name}: I will {deed} the {thing} on {rng.choice(DAYS)}."
+    return Fact("message", f"{deed} the {thing}", name, line, f"I will {deed} the {thing}: {name}")
 
 
 SORTS: dict[str, Callable[[random.Random, str], Fact]] = {
