@@ -14,18 +14,18 @@ __all__ = [
 _DENIAL = r"no|not|cannot|can't|don't|doesn't|isn't|unknown"
 
 
-def number_answer(text: str, value: int) -> Answer:
+def number_answer(text: str, value: int, forbidden: tuple[str, ...] = ()) -> Answer:
     """A sentence whose only number is the answer.
 
     Args:
         text: the sentence.
         value: the number.
+        forbidden: patterns of what else must not be in it.
     Returns:
         The answer; a reply with other numbers beside it is wrong.
     """
-    return Answer(
-        text, (rf"(?<![-\d.]){value}" if value >= 0 else rf"{value}",), (rf"(?<![-.\d])(?!{value}(?!\d))-?\d+",)
-    )
+    others = rf"(?<![-.\d])(?!{value}(?!\d))-?\d+"
+    return Answer(text, (rf"(?<![-\d.]){value}" if value >= 0 else rf"{value}",), (others, *forbidden))
 
 
 def yes_no(is_yes: bool, what: str, yes: str, no: str) -> Answer:
@@ -68,7 +68,7 @@ def cannot_find(mention: str) -> Answer:
     Returns:
         "I cannot find the sunroof."
     """
-    return Answer(f"I cannot find {mention}.", (_DENIAL, re.escape(mention.removeprefix("the "))), ("tool",))
+    return Answer(f"I cannot find {mention}.", (_DENIAL, re.escape(mention.removeprefix("the "))), ("tool", "done by"))
 
 
 def no_tool() -> Answer:
@@ -153,5 +153,9 @@ def too_far_answer(place: str) -> Answer:
     """
     return Answer(
         f"The battery is too low for {place}.",
-        (r"too (?:low|far|empty)|not enough|cannot|can't", r"battery|charge|far"),
+        (
+            r"too (?:low|far|empty)|not enough|cannot|can't",
+            r"battery|charge|far",
+            re.escape(place.removeprefix("the ")),
+        ),
     )

@@ -396,7 +396,7 @@ def _ask_hours(scene: Scene) -> Draft:
     board, name = scene.board, scene.rng.choice(list(scene.board.appliances))
     hours = board.appliances[name].hours
     return Draft("ask_hours", {"d": _the(name)}, [board.appliance_row(name)],
-                 answer=number_answer(f"The {name} runs {hours} h.", hours))  # fmt: skip
+                 answer=number_answer(f"The {name} runs {hours} h.", hours, _others(name)))  # fmt: skip
 
 
 def _ask_car(scene: Scene) -> Draft | None:
