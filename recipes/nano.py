@@ -111,7 +111,7 @@ def published_config(num_mtp_layers: int) -> dict[str, Any]:
         "norm_topk_prob": True,
         "routed_scaling_factor": None,
         "tie_word_embeddings": True,
-        "max_position_embeddings": 4096,
+        "max_position_embeddings": 8192,
         "num_nextn_predict_layers": num_mtp_layers,
         "eos_token_id": control_id("<|im_end|>"),
         "pad_token_id": control_id("<|endoftext|>"),

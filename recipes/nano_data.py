@@ -52,9 +52,9 @@ SLOTS = ((9, 128), (6, 192), (3, 384))
 LONGEST = SLOTS[-1][1]
 CONTEXT_WEIGHT = 0.1
 MAX_DEVICES = 14
-LONG_STEPS = 0.03
-"""Share of steps whose rows are notes of about 1,000 tokens: they would slow down the other rows of a step."""
-MAX_GAP = 2500
+LONG_STEPS = 0.04
+"""Share of steps whose rows are notes of about 1,400 tokens: they would slow down the other rows of a step."""
+MAX_GAP = 4500
 """Positions left out between notes and questions, so that distances come up that no batch has room for."""
 
 Group = Callable[[random.Random, Split, Split, int], Sequence[Task]]
