@@ -99,9 +99,8 @@ def test_what_the_model_only_read_is_no_target(objective):
         return gradients(student, [lesson(student, teacher, [[episode(*turns)]], objective=objective)], objective)
 
     behind = [step([3, 4], [5, 6], result) for result in ([7, 8], [9, 10])]
-    for name, value in behind[0].items():
-        if "embed_tokens" not in name:
-            assert torch.equal(value, behind[1][name]), name
+    # How many rows an expert has decides how its product is summed, so other tokens may move the last bits.
+    assert_close(*({name: value for name, value in found.items() if "embed_tokens" not in name} for found in behind))
     inside = [step([3, 4], [5, 6], result, [11]) for result in ([7, 8], [9, 10])]
     assert not torch.allclose(*(found["model.norm.weight"] for found in inside))
 
