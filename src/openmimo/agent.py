@@ -144,7 +144,7 @@ class Finished:
 AgentEvent = ReasoningDelta | ContentDelta | ToolCalled | ToolReturned | ReplyFinished | Finished
 
 
-def conversation_window(system: str, turns: Sequence[Message], kept: int) -> list[Message]:
+def conversation_window(system: str, turns: Sequence[Message], kept: int, follows_up: bool = True) -> list[Message]:
     """Choose what of a chat about a changing world the model is shown: the last user turns, under a fresh listing.
 
     A request may mean what was spoken of before ("now the other one too"). Earlier replies keep their calls, results
@@ -154,11 +154,14 @@ def conversation_window(system: str, turns: Sequence[Message], kept: int) -> lis
         system: the system message, with the current listing.
         turns: the chat, tool rounds included, the user's new turn last.
         kept: how many user turns to show, at least 1.
+        follows_up: False shows earlier turns only if the last one ended with a question, which the user answers.
     Returns:
         the messages to answer: the last user turns and what came between them.
     """
-    asked = [index for index, turn in enumerate(turns) if turn.role == "user"][-kept:]
-    return [Message("system", system), *(replace(turn, reasoning="") for turn in turns[asked[0] :])]
+    is_answer = len(turns) > 1 and turns[-2].content.rstrip().endswith("?")
+    asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
+    shown = turns[asked[-kept:][0] if follows_up or is_answer else asked[-1] :]
+    return [Message("system", system), *(replace(turn, reasoning="") for turn in shown)]
 
 
 def run_agent(

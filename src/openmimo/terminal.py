@@ -61,7 +61,7 @@ def _turn(
 ) -> tuple[dict[str, Any], Sequence[Message]]:
     turn: dict[str, Any] = {"request": turns[-1].content, "reasoning": "", "content": "", "calls": []}
     added: Sequence[Message] = ()
-    messages = conversation_window(world.system_content(), turns, world.asked_turns)
+    messages = conversation_window(world.system_content(), turns, world.asked_turns, world.follows_up)
     for event in run_agent(engine, messages, world.tools(), world.turn, params):
         match event:
             case ReasoningDelta(text):
@@ -88,7 +88,7 @@ def _answer(
     console: Console, engine: ChatEngine, world: LiveWorld, turns: Sequence[Message], params: SamplingParams
 ) -> Sequence[Message]:
     added: Sequence[Message] = ()
-    messages = conversation_window(world.system_content(), turns, world.asked_turns)
+    messages = conversation_window(world.system_content(), turns, world.asked_turns, world.follows_up)
     previous = None
     for event in run_agent(engine, messages, world.tools(), world.turn, params):
         if isinstance(previous, ReasoningDelta | ContentDelta) and type(event) is not type(previous):

@@ -15,6 +15,7 @@ from openmimo.agent import (
     ReplyFinished,
     ToolCalled,
     ToolReturned,
+    conversation_window,
     run_agent,
 )
 from openmimo.chat import Message
@@ -141,3 +142,15 @@ def test_loop_needs_no_event_loop_and_no_server_thread(engine: FakeEngine) -> No
     before = threading.active_count()
     run(engine, lambda name, arguments: "")
     assert threading.active_count() <= before + 1  # the fake engine's own
+
+
+def test_an_earlier_turn_is_shown_to_the_answer_to_its_question_only_where_nothing_follows_up():
+    asked = [
+        Message("user", "unlock the doors"),
+        Message("assistant", "Shall I unlock the doors?"),
+        Message("user", "yes"),
+    ]
+    told = [Message("user", "battery?"), Message("assistant", "The battery is at 62%."), Message("user", "21 degrees")]
+    assert conversation_window("s", asked, 2, follows_up=False)[1:] == asked
+    assert conversation_window("s", told, 2, follows_up=False)[1:] == told[-1:]
+    assert conversation_window("s", told, 2)[1:] == told

@@ -247,8 +247,10 @@ def test_the_car_asks_before_the_trunk_is_opened_and_then_opens_it(client: TestC
 
 def test_only_as_much_of_a_chat_is_shown_as_tasks_of_the_world_have(client: TestClient, engine: FakeEngine) -> None:
     turns = [(role, f"{role} {number}") for number in range(4) for role in ("user", "assistant")]
-    for world, shown in (("home", [2, 3]), ("car", [3]), ("energy", [])):
-        agent(client, *turns, ("user", "what now"), world=world)
+    asked_back = [*turns[:-1], ("assistant", "Shall I?")]
+    cases = [("home", turns, [2, 3]), ("car", turns, []), ("car", asked_back, [3]), ("energy", asked_back, [])]
+    for world, before, shown in cases:
+        agent(client, *before, ("user", "what now"), world=world)
         assert [number for number in range(4) if f"user {number}" in engine.prompts[-1]] == shown
 
 

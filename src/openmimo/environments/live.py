@@ -30,10 +30,12 @@ class LiveWorld(ABC):
     Attributes:
         name: as in the registry of environments.
         asked_turns: how many user turns of a chat the model is shown, as many as its tasks in this world have.
+        follows_up: whether its tasks may mean what was done before; else earlier turns are shown to an answer only.
     """
 
     name: ClassVar[str]
     asked_turns: ClassVar[int]
+    follows_up: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -95,7 +95,8 @@ def add_page_routes(app: FastAPI, engine: Engine, worlds: Sequence[LiveWorld], l
     async def act(request: Request) -> Response:
         body = await read_body(request, AgentRequest)
         world, turns = find(body.world), [turn.to_message() for turn in body.messages]
-        messages = conversation_window(await asyncio.to_thread(world.system_content), turns, world.asked_turns)
+        system = await asyncio.to_thread(world.system_content)
+        messages = conversation_window(system, turns, world.asked_turns, world.follows_up)
         caller = _Caller(engine)
         events = run_agent(caller, messages, world.tools(), world.turn, AGENT_PARAMS)
         lifetime.hold(caller)

@@ -62,6 +62,7 @@ class LiveCar(LiveWorld):
 
     name = "car"
     asked_turns = 2
+    follows_up = False
 
     def __init__(self, cockpit: Cockpit | None = None, offered: Sequence[str] = LIVE_TOOLS):
         super().__init__()
