@@ -174,14 +174,18 @@ def pretrain(run: Run) -> Path:
     if has_learnt:
         take_weights(model, initial)
     length = 1 if has_learnt else config.steps
-    marker = Marker(published_config(0), published_tensors(model))
+    marker: Marker | None = None
 
     def batch(index: int) -> PackedBatch:
+        nonlocal marker
         step = index // rank_and_world()[1]
-        if step % MARK_EVERY == 0:
+        if not has_learnt and step < MARK_FROM * config.steps:
+            return trees.training(index, length)
+        if marker is None:  # made here, since a resumed run has its weights only by now
+            marker = Marker(published_config(0), published_tensors(model))
+        elif step % MARK_EVERY == 0:
             marker.update(published_tensors(model))
-        is_marked = has_learnt or step >= MARK_FROM * config.steps
-        return trees.training(index, length, marker if is_marked else None)
+        return trees.training(index, length, marker)
 
     return train(model, config, batch, files, Scoreboard(trees), 300)
 

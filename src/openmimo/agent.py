@@ -158,7 +158,7 @@ def conversation_window(system: str, turns: Sequence[Message], kept: int, follow
     Returns:
         the messages to answer: the last user turns and what came between them.
     """
-    is_answer = len(turns) > 1 and turns[-2].content.rstrip().endswith("?")
+    is_answer = len(turns) > 1 and turns[-2].role == "assistant" and turns[-2].content.rstrip().endswith("?")
     asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
     shown = turns[asked[-kept:][0] if follows_up or is_answer else asked[-1] :]
     return [Message("system", system), *(replace(turn, reasoning="") for turn in shown)]

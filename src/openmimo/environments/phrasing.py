@@ -33,19 +33,21 @@ def split_of(problem: str) -> Split:
 def split_families(intents: Mapping[str, str]) -> Families:
     """Hold out a fifth of each intent's families, at least one, but none with a word that the others do not teach.
 
-    Families that were added later stand after an empty line. Each such batch is held out by itself, so that what was
-    held out once stays so: a model trained before has never seen what later tables hold out of its batch.
+    Families that were written later stand after an empty line, a generation of their own: writing them moves no older
+    family between training and evaluation.
 
     Args:
         intents: for each intent its patterns, one a line; `[a|b]` picks one, `{slot}` is filled in.
     Returns:
         patterns by intent and split.
     """
-    batches = {intent: [batch.splitlines() for batch in text.strip().split("\n\n")] for intent, text in intents.items()}
+    generations = {
+        intent: [lines.splitlines() for lines in text.strip().split("\n\n")] for intent, text in intents.items()
+    }
     families = {intent: ([], []) for intent in intents}
     count: Counter[str] = Counter()
-    for number in range(max(map(len, batches.values()))):
-        added = {intent: lines[number] for intent, lines in batches.items() if number < len(lines)}
+    for number in range(max(map(len, generations.values()))):
+        added = {intent: blocks[number] for intent, blocks in generations.items() if number < len(blocks)}
         count.update(word for lines in added.values() for line in lines for word in _words(line))
         for intent, lines in added.items():
             held_out = _hold_out(lines, count)

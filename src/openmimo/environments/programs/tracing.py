@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import Any
 
 __all__ = ["Trace", "run_traced"]
@@ -25,20 +26,18 @@ _BINARY = {
 }
 
 
-def _counted(values: list[Any]) -> str:
+def _counted(values: list[Any], first: int = 1) -> str:
     """Such as ": 1:8 2:5"."""
-    return ": " + " ".join(f"{number}:{value}" for number, value in enumerate(values, 1))
+    return ": " + " ".join(f"{number}:{value}" for number, value in enumerate(values, first))
 
 
 def _best_of(best: Callable[[Any, Any], Any]) -> Callable[[list[Any]], str]:
     """Each value beside the best before it, and the best of both: ": 8, 5 or 8 8"."""
 
     def work(values: list[Any]) -> str:
-        parts, so_far = [str(values[0])], values[0]
-        for value in values[1:]:
-            parts.append(f"{value} or {so_far} {best(value, so_far)}")
-            so_far = best(value, so_far)
-        return ": " + ", ".join(parts)
+        bests = pairwise(accumulate(values, best))
+        steps = [f"{value} or {before} {after}" for value, (before, after) in zip(values[1:], bests, strict=True)]
+        return ": " + ", ".join([str(values[0]), *steps])
 
     return work
 
@@ -149,8 +148,8 @@ class Trace:
         if isinstance(node, ast.Subscript):
             index = self._evaluate(node.slice)[1]
             values = self._values[ast.unparse(node.value)]
-            counted = " ".join(f"{place}:{value}" for place, value in enumerate(values[: index % len(values) + 1]))
-            return f"{ast.unparse(node.value)}[{index}]: {counted}", values[index]
+            counted = _counted(values[: index % len(values) + 1], 0)
+            return f"{ast.unparse(node.value)}[{index}]{counted}", values[index]
         if isinstance(node, ast.Call):
             assert isinstance(node.func, ast.Name)
             arguments = [self._evaluate(argument)[1] for argument in node.args]

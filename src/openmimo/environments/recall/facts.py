@@ -43,39 +43,38 @@ class Fact(NamedTuple):
         key: what it is about, once in the notes for each sort.
         value: what is noted about it.
         line: the note itself.
-        quote: the note as it is thought of when its key is known: that comes first, for a reader finds a line by how it
-            goes on and not by what stands before.
     """
 
     sort: str
     key: str
     value: str
     line: str
-    quote: str
+
+    @property
+    def quote(self) -> str:
+        """The note as it is thought of when its key is known: that comes first, for a reader finds a line by how it
+        goes on and not by what stands before."""
+        return f"I will {self.key}: {self.value}" if self.sort == "message" else self.line
 
 
 def _code(rng: random.Random, thing: str) -> Fact:
     code = f"{rng.randint(1000, 9999)}"
-    line = f"The code of the {thing} is {code}."
-    return Fact("code", thing, code, line, line)
+    return Fact("code", thing, code, f"The code of the {thing} is {code}.")
 
 
 def _place(rng: random.Random, thing: str) -> Fact:
     place = rng.choice(PLACES)
-    line = f"The {thing} is {place}."
-    return Fact("place", thing, place, line, line)
+    return Fact("place", thing, place, f"The {thing} is {place}.")
 
 
 def _owner(rng: random.Random, thing: str) -> Fact:
     name = rng.choice(NAMES)
-    line = f"The {thing} belongs to {name}."
-    return Fact("owner", thing, name, line, line)
+    return Fact("owner", thing, name, f"The {thing} belongs to {name}.")
 
 
 def _message(rng: random.Random, thing: str) -> Fact:
     name, deed = rng.choice(NAMES), rng.choice(DEEDS)
-    line = f"{name}: I will {deed} the {thing} on {rng.choice(DAYS)}."
-    return Fact("message", f"{deed} the {thing}", name, line, f"I will {deed} the {thing}: {name}")
+    return Fact("message", f"{deed} the {thing}", name, f"{name}: I will {deed} the {thing} on {rng.choice(DAYS)}.")
 
 
 SORTS: dict[str, Callable[[random.Random, str], Fact]] = {
