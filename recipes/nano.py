@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,21 +174,35 @@ def pretrain(run: Run) -> Path:
     model = new_model(parse_config(published_config(0)), SEED)
     if has_learnt:
         take_weights(model, initial)
-    length = 1 if has_learnt else config.steps
+    batch = mistakes(trees, model, 1) if has_learnt else mistakes(trees, model, config.steps, MARK_FROM)
+    return train(model, config, batch, files, Scoreboard(trees), 300)
+
+
+def mistakes(trees: Trees, model: MiMo, steps: int, first: float = 0.0) -> Callable[[int], PackedBatch]:
+    """Batches mostly of what a model in training still gets wrong.
+
+    Args:
+        trees: to draw from.
+        model: the model; looked at anew every MARK_EVERY steps.
+        steps: of the whole run, for the curriculum; 1 is past it.
+        first: share of the run before which batches are drawn as they come.
+    Returns:
+        what gives a batch by its number.
+    """
     marker: Marker | None = None
 
     def batch(index: int) -> PackedBatch:
         nonlocal marker
         step = index // rank_and_world()[1]
-        if not has_learnt and step < MARK_FROM * config.steps:
-            return trees.training(index, length)
+        if step < first * steps:
+            return trees.training(index, steps)
         if marker is None:  # made here, since a resumed run has its weights only by now
-            marker = Marker(published_config(0), published_tensors(model))
+            marker = Marker(model.config.published, published_tensors(model))
         elif step % MARK_EVERY == 0:
             marker.update(published_tensors(model))
-        return trees.training(index, length, marker)
+        return trees.training(index, steps, marker)
 
-    return train(model, config, batch, files, Scoreboard(trees), 300)
+    return batch
 
 
 def sft(run: Run) -> Path:
@@ -201,10 +216,10 @@ def sft(run: Run) -> Path:
     return train(model, config, lambda index: trees.training(10**6 + index, 1), files, Scoreboard(trees), 150)
 
 
-def prepare(out: Path) -> tuple[Trees, dict[str, str]]:
-    """What both stages need: trees to draw batches from, and the text files of a checkpoint."""
+def prepare(out: Path, suites: Mapping[str, float] = SUITES) -> tuple[Trees, dict[str, str]]:
+    """What all stages need: trees of some suites to draw batches from, and the text files of a checkpoint."""
     chat = ChatFormat(make_tokenizer(out), default_template())
-    return Trees(chat, SEED, control_id("<|endoftext|>")), checkpoint_files(out)
+    return Trees(chat, SEED, control_id("<|endoftext|>"), suites), checkpoint_files(out)
 
 
 def take_weights(model: MiMo, folder: Path) -> None:

@@ -52,8 +52,8 @@ SLOTS = ((9, 128), (6, 192), (3, 384))
 LONGEST = SLOTS[-1][1]
 CONTEXT_WEIGHT = 0.1
 MAX_DEVICES = 14
-LONG_STEPS = 0.04
-"""Share of steps whose rows are notes of about 1,400 tokens: they would slow down the other rows of a step."""
+LONG_SHARE = 0.57
+"""Times the share of recall: share of steps whose rows are notes of about 1,400 tokens, too slow beside other rows."""
 MAX_GAP = 4500
 """Positions left out between notes and questions, so that distances come up that no batch has room for."""
 
@@ -80,10 +80,12 @@ class Trees:
         chat: the model's format.
         seed: of everything that is drawn.
         pad_id: fills the gaps of a batch.
+        suites: shares of what is drawn.
     """
 
-    def __init__(self, chat: ChatFormat, seed: int, pad_id: int):
-        self.chat, self.seed, self.pad_id = chat, seed, pad_id
+    def __init__(self, chat: ChatFormat, seed: int, pad_id: int, suites: Mapping[str, float] = SUITES):
+        self.chat, self.seed, self.pad_id, self.suites = chat, seed, pad_id, suites
+        self.long_share = LONG_SHARE * suites.get("recall", 0.0) / sum(suites.values())
         self.skipped = len(chat.encode([Message("system", "")], add_generation_prompt=False))
 
     def training(self, index: int, steps: int, marker: Marker | None = None) -> PackedBatch:
@@ -95,9 +97,10 @@ class Trees:
             marker: finds branches that are still wrong; without one they are taken as they come.
         """
         step = index // rank_and_world()[1]
-        is_long = random.Random(f"{self.seed}:step:{step}").random() < LONG_STEPS
+        is_long = random.Random(f"{self.seed}:step:{step}").random() < self.long_share
         rng = random.Random(f"{self.seed}:{index}")
-        suites = ["long recall"] * ROWS if is_long else rng.choices(tuple(SUITES), tuple(SUITES.values()), k=ROWS)
+        drawn = rng.choices(tuple(self.suites), tuple(self.suites.values()), k=ROWS)
+        suites = ["long recall"] * ROWS if is_long else drawn
         if marker:
             trees = [self.hard_tree(rng, suite, step / steps, marker) for suite in suites]
         else:
@@ -119,7 +122,7 @@ class Trees:
         problems: Split,
         phrasings: Split,
         progress: float = 1.0,
-        times: int = 1,
+        times: float = 1,
     ) -> tuple[Tree, Sequence[Task]]:
         """A tree of requests that share one system message.
 
@@ -133,7 +136,7 @@ class Trees:
         Returns:
             the tree, and the task of each branch but the drills.
         """
-        count = times * BRANCHES
+        count = round(times * BRANCHES)
         drills: list[Branch] = []
         if suite == "home":
             home = sample_home(rng, curriculum(progress, rng), problems)

@@ -45,17 +45,32 @@ def test_batches_of_the_recipe_depend_on_seed_and_step_alone(out: Path):
 
 
 def test_a_teacher_and_a_student_come_out_of_it_and_stand_in_one_table(out: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nano_mopd, "STEPS", {"maths": 1})
+    monkeypatch.setattr(nano_mopd, "TEACHERS", {"maths": (1, 1)})
     monkeypatch.setattr(nano_mopd, "LESSONS", {"maths": 2, "programs": 1})
     monkeypatch.setattr(nano_mopd, "RL", replace(nano_mopd.RL, groups=2, samples=2, max_new_tokens=8, eval_tasks=2))
     monkeypatch.setattr(nano_mopd, "PARAMS", replace(nano_mopd.PARAMS, max_new_tokens=8))
     monkeypatch.setattr(nano_mopd, "SCORED", 2)
+    nano_mopd.sft(Run(out, "sft", 1))
     teacher = nano_mopd.rl(Run(out, "rl", 1))
     student = nano_mopd.mopd(Run(out, "mopd", 1))
     table = nano_mopd.scoreboard({"teacher": teacher, "student": student}).splitlines()
     assert table[0] == "| | maths | programs |"
     assert [line.split(" | ")[0] for line in table[2:]] == ["| teacher", "| student"]
     assert len(load_model(Checkpoint.open(student)).heads) == 3, "the student drafts, as the supervised model does"
+
+
+def test_hard_tasks_are_those_whose_right_reply_is_not_the_first_choice(out: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nano_mopd, "HARD_SHARE", 1.0)
+    trees, environment = nano.prepare(out)[0], make_environment("maths")
+    marker = nano_mopd.mark(load_model(Checkpoint.open(default_model_path())))
+    hard = nano_mopd.Mistakes(environment, trees, marker)
+    tasks = list(hard.tasks("train", 5, 8))
+    with openmimo.load(default_model_path(), mtp="off") as engine:
+        params = openmimo.SamplingParams(temperature=0, max_new_tokens=200)
+        pairs = [[(hard, task) for task in tasks], [(environment, task) for task in environment.tasks("train", 5, 8)]]
+        drawn, usual = (percent_by_domain(roll_out(engine, some, 1, params))["maths"] for some in pairs)
+    assert drawn < usual
+    assert list(hard.tasks("eval", 5, 2)) == list(environment.tasks("eval", 5, 2))
 
 
 def test_readme_and_card_show_the_scores_of_the_model_that_ships():

@@ -67,6 +67,25 @@ def test_the_right_call_on_another_device_scores_nothing(kind):
     assert num_tried > 5
 
 
+# ---- earlier turns
+
+
+def test_other_matters_come_before_some_requests_of_every_kind_and_leave_the_listing_as_it_is():
+    tasks = list(ENVIRONMENT.tasks("train", 3, 800))
+    alone = [task for task in tasks if task.kind not in ("followup", "confirm")]
+    talked = [task for task in alone if len(task.messages) > 2]
+    assert 0.1 < len(talked) / len(alone) < 0.25
+    assert len({task.kind for task in talked}) > 12
+    for task in talked:
+        for turn, message in enumerate(task.messages):
+            assert not (message.role == "assistant" and message.content.endswith("?")), "a question is not settled"
+            for call in message.tool_calls:
+                home = task.home.copy()
+                before = home.system_content()
+                assert "success" in call_tool(home, call.name, call.arguments), task.messages[turn]
+                assert home.system_content() == before
+
+
 # ---- sums
 
 

@@ -7,7 +7,7 @@ import pytest
 from openmimo.environments import environment_names, make_environment
 
 PINNED = {
-    "car": 0x7046EEAF, "energy": 0x761E4089, "home": 0x7315A001, "maths": 0xCB818428, "programs": 0x6EB2D793,
+    "car": 0x7046EEAF, "energy": 0x761E4089, "home": 0x6FD2840E, "maths": 0xCB818428, "programs": 0x6EB2D793,
     "recall": 0x9D687EF5,
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from openmimo.environments.home.kinds.base import Draft, Scene
 from openmimo.environments.home.kinds.condition import condition
 from openmimo.environments.home.kinds.confirm import confirm
 from openmimo.environments.home.kinds.count import count
+from openmimo.environments.home.kinds.earlier import unrelated
 from openmimo.environments.home.kinds.followup import followup
 from openmimo.environments.home.kinds.indirect import indirect
 from openmimo.environments.home.kinds.limits import ambiguous, unsupported
@@ -42,6 +43,8 @@ _BUILDERS: dict[str, Callable[[Scene], Draft | None]] = {
     "robot": robot,
 }
 KINDS = tuple(_BUILDERS)
+CHAT_SHARE = 0.2
+"""How often other matters come first."""
 
 
 def draw_draft(scene: Scene, kind: str) -> Draft | None:
@@ -53,4 +56,7 @@ def draw_draft(scene: Scene, kind: str) -> Draft | None:
     Returns:
         The draft, or None where this draw does not fit the home; draw again.
     """
-    return _BUILDERS[kind](scene)
+    draft = _BUILDERS[kind](scene)
+    if draft is not None and not draft.history and scene.rng.random() < CHAT_SHARE:
+        draft.history = unrelated(scene)
+    return draft

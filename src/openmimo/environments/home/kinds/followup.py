@@ -7,22 +7,13 @@ one that gets it afresh. In both the latest tool result tells how the device is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from openmimo.chat import Message
 from openmimo.environments.home.answers import state_answer
-from openmimo.environments.home.devices import Climate, Cover, Device, Light
-from openmimo.environments.home.gold import settle, work_out
+from openmimo.environments.home.devices import Climate, Cover, Device
 from openmimo.environments.home.kinds.amounts import LARGE, SMALL, change_of
-from openmimo.environments.home.kinds.base import (
-    ACTIONS,
-    Draft,
-    Scene,
-    device_slots,
-    make_call,
-    pick_action,
-    some_mention,
-)
+from openmimo.environments.home.kinds.base import Draft, Scene, device_slots, make_call
+from openmimo.environments.home.kinds.earlier import Earlier, act
 from openmimo.environments.home.kinds.limits import ambiguous
 from openmimo.environments.home.kinds.missing import missing
 from openmimo.environments.home.kinds.questions import (
@@ -52,26 +43,6 @@ _BACK = {
 }
 
 
-class Earlier(NamedTuple):
-    """A turn that has been carried out, and the home after it.
-
-    Attributes:
-        device: what it was about.
-        intent: what it did.
-        value: the value it set.
-        told: lines of the tool result.
-        history: its messages, with those before it.
-        scene: what later requests are drawn from: the same with the home as it is by then.
-    """
-
-    device: Device
-    intent: str
-    value: Value
-    told: tuple[str, ...]
-    history: tuple[Message, ...]
-    scene: Scene
-
-
 def followup(scene: Scene) -> Draft | None:
     """A request after one or two earlier turns, most of them explained by the latest."""
     draw = scene.rng.random()
@@ -79,53 +50,15 @@ def followup(scene: Scene) -> Draft | None:
         return _clarify(scene)
     if draw < 0.35:
         return _ask_elsewhere(scene)
-    earlier = _act(scene, scene, ())
+    earlier = act(scene, scene, ())
     if earlier is not None and scene.rng.random() < 0.25:
-        earlier = _act(scene, earlier.scene, earlier.history)
+        earlier = act(scene, earlier.scene, earlier.history)
     if earlier is None:
         return None
     draft = scene.rng.choice(_FOLLOWUPS)(scene, earlier)
     if draft is not None:
         draft.history, draft.home, draft.listed = earlier.history, earlier.scene.home, scene.home
     return draft
-
-
-def _act(listed: Scene, scene: Scene, history: tuple[Message, ...]) -> Earlier | None:
-    """An action that changes the home, or one that a listing made after it shows already."""
-    device = scene.pick([device for device in scene.home.devices if device.domain in ACTIONS])
-    mention = some_mention(listed, device, named_share=0.7) if device else None
-    is_fresh = scene.rng.random() < 0.5
-    picked = (_shown_action(scene, device) if is_fresh else pick_action(scene, device)) if device else None
-    if device is None or mention is None or picked is None:
-        return None
-    if not is_fresh and not would_change(device, *picked):
-        return None
-    intent, value = picked
-    slots = device_slots(scene.rng, mention, value)
-    draft = scene.phrase(intent, slots, mentions=(mention,), rows=[device], calls=(make_call(device, intent, value),))
-    done = work_out(draft, scene.home, scene.offered)
-    later = settle(done.home)
-    now = next(other for other in later.devices if other.name == device.name)
-    turns = (*history, *done.history(draft.request))
-    return Earlier(now, intent, value, done.told, turns, scene._replace(home=later))
-
-
-def _shown_action(scene: Scene, device: Device) -> tuple[str, Value] | None:
-    """Something that leaves the device as it is."""
-    options = [(intent, _shown_value(device, intent)) for intent in ACTIONS[device.domain] if scene.can(intent)]
-    shown = [(intent, value) for intent, value in options if value is not None]
-    return scene.pick([option for option in shown if not would_change(device, *option)])
-
-
-def _shown_value(device: Device, intent: str) -> Value | None:
-    match device:
-        case Light() if intent == "set_brightness":
-            return Value(f"{device.brightness}%", {"brightness": device.brightness})
-        case Cover() if intent == "set_position":
-            return Value(f"{device.target}%", {"position": device.target})
-        case Climate() if intent == "set_temperature":
-            return Value(f"{device.set_point_c:g} degrees", {"temperature": int(device.set_point_c)})
-    return None if intent == "set_color" else NO_VALUE
 
 
 # ---- after an action
