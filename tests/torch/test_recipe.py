@@ -1,6 +1,7 @@
 """The recipe of the default model, cut down to two steps of each stage."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import torch
 
 import openmimo
 from openmimo.checkpoint import Checkpoint, default_model_path
+from openmimo.environments import make_environment
 from openmimo.model.model import load_model
 from openmimo.train.recipe import Run
+from openmimo.train.rollout import percent_by_domain, roll_out
 
 pytestmark = pytest.mark.timeout(600)  # it trains a tokenizer, which takes minutes on a busy machine
 
@@ -59,16 +62,19 @@ def test_a_teacher_and_a_student_come_out_of_it_and_stand_in_one_table(out: Path
     assert len(load_model(Checkpoint.open(student)).heads) == 3, "the student drafts, as the supervised model does"
 
 
-def test_hard_tasks_are_those_whose_right_reply_is_not_the_first_choice(out: Path, monkeypatch: pytest.MonkeyPatch):
+def test_hard_tasks_are_those_whose_right_reply_is_not_the_first_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(nano_mopd, "HARD_SHARE", 1.0)
-    trees, environment = nano.prepare(out)[0], make_environment("maths")
+    shutil.copy(default_model_path() / "tokenizer.json", tmp_path)
+    trees, environment = nano.prepare(tmp_path)[0], make_environment("programs")
     marker = nano_mopd.mark(load_model(Checkpoint.open(default_model_path())))
     hard = nano_mopd.Mistakes(environment, trees, marker)
     tasks = list(hard.tasks("train", 5, 8))
     with openmimo.load(default_model_path(), mtp="off") as engine:
         params = openmimo.SamplingParams(temperature=0, max_new_tokens=200)
         pairs = [[(hard, task) for task in tasks], [(environment, task) for task in environment.tasks("train", 5, 8)]]
-        drawn, usual = (percent_by_domain(roll_out(engine, some, 1, params))["maths"] for some in pairs)
+        drawn, usual = (percent_by_domain(roll_out(engine, some, 1, params))["programs"] for some in pairs)
     assert drawn < usual
     assert list(hard.tasks("eval", 5, 2)) == list(environment.tasks("eval", 5, 2))
 
