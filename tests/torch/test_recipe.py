@@ -1,6 +1,7 @@
 """The recipe of the default model, cut down to two steps of each stage."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,8 @@ def test_batches_of_the_recipe_depend_on_seed_and_step_alone(out: Path):
 
 
 def test_a_teacher_and_a_student_come_out_of_it_and_stand_in_one_table(out: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nano_mopd, "TEACHERS", {"maths": (1, 1)})
+    monkeypatch.setattr(nano_mopd, "SPECIALISTS", {"maths": 1})
+    monkeypatch.setattr(nano_mopd, "REINFORCED", {"maths": 1})
     monkeypatch.setattr(nano_mopd, "LESSONS", {"maths": 2, "programs": 1})
     monkeypatch.setattr(nano_mopd, "RL", replace(nano_mopd.RL, groups=2, samples=2, max_new_tokens=8, eval_tasks=2))
     monkeypatch.setattr(nano_mopd, "PARAMS", replace(nano_mopd.PARAMS, max_new_tokens=8))
@@ -56,9 +58,11 @@ def test_a_teacher_and_a_student_come_out_of_it_and_stand_in_one_table(out: Path
     nano_mopd.sft(Run(out, "sft", 1))
     teacher = nano_mopd.rl(Run(out, "rl", 1))
     student = nano_mopd.mopd(Run(out, "mopd", 1))
-    table = nano_mopd.scoreboard({"teacher": teacher, "student": student}).splitlines()
+    both = {"maths": student, "programs": student}
+    table = nano_mopd.scoreboard({"teacher": {"maths": teacher}, "student": both}).splitlines()
     assert table[0] == "| | maths | programs |"
-    assert [line.split(" | ")[0] for line in table[2:]] == ["| teacher", "| student"]
+    assert re.fullmatch(r"\| teacher \| \d+ / \d+ \|  \|", table[2])
+    assert re.fullmatch(r"\| student \| \d+ / \d+ \| \d+ / \d+ \|", table[3])
     assert len(load_model(Checkpoint.open(student)).heads) == 3, "the student drafts, as the supervised model does"
 
 
