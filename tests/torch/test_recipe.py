@@ -63,6 +63,7 @@ def test_a_teacher_and_a_student_come_out_of_it_and_stand_in_one_table(out: Path
     assert table[0] == "| | maths | programs |"
     assert re.fullmatch(r"\| teacher \| \d+ / \d+ \|  \|", table[2])
     assert re.fullmatch(r"\| student \| \d+ / \d+ \| \d+ / \d+ \|", table[3])
+    assert len(load_model(Checkpoint.open(nano_mopd.merged(Run(out, "mopd")))).heads) == 3
     assert len(load_model(Checkpoint.open(student)).heads) == 3, "the student drafts, as the supervised model does"
 
 
