@@ -36,6 +36,7 @@ from openmimo.train.merge import add_tasks
 from openmimo.train.mining import Marker
 from openmimo.train.mopd import Practice, distil
 from openmimo.train.optim import OptimConfig
+from openmimo.train.processes import from_first
 from openmimo.train.recipe import Run
 from openmimo.train.rl import RLConfig, train_rl
 from openmimo.train.rollout import percent_by_domain, roll_out
@@ -48,8 +49,10 @@ REINFORCED = {"home": 14, "programs": 10}
 """Steps of RL of those specialists that go on with it."""
 OPTIM = OptimConfig(lr=1e-3, matrix_lr=0.004, weight_decay=0.05, decay=0.6)
 RL_OPTIM = OptimConfig(lr=3e-4, weight_decay=0.0, warmup=0.0, decay=0.0)
+STUDENT_OPTIM = OptimConfig(lr=3e-4, weight_decay=0.0, warmup=0.0, decay=0.5)
+"""No Muon: its steps have their full size however small the divergence is, and that is mostly noise."""
 RL = RLConfig(groups=16, samples=8, max_new_tokens=320, weights="q8", eval_tasks=100)
-MOPD_STEPS = 38
+MOPD_STEPS = 25
 LESSONS = {"home": 12, "car": 10, "energy": 12, "maths": 3, "programs": 12, "recall": 2}
 """Tasks of each environment in a step of the student."""
 HARD_SHARE = 0.7
@@ -137,8 +140,8 @@ def rl(run: Run) -> Path:
 
 
 def mopd(run: Run) -> Path:
-    """The student of the teachers, from the model that they began as."""
-    start = run.result_of("sft")
+    """The student of the teachers, from the sum of what they have learnt."""
+    start = from_first(lambda: merged(run))
     folders = {name: teacher_of(run, name) if name in SPECIALISTS else SELF for name in LESSONS}
     trees, _ = nano.prepare(run.out)
     marker = mark(load_model(Checkpoint.open(start)))
@@ -151,7 +154,7 @@ def mopd(run: Run) -> Path:
         }
 
     practice = Practice(lessons, params=PARAMS, weights="q8")
-    config = settings(run, MOPD_STEPS, "", OPTIM, LossWeights(mtp=0.3))
+    config = settings(run, MOPD_STEPS, "", STUDENT_OPTIM, LossWeights(mtp=0.3))
     return distil(start, Teachers(folders, start), practice, config)
 
 
