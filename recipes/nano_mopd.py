@@ -3,10 +3,9 @@
 Shows: a specialist of each environment, trained under supervision on what it still gets wrong there, some of them by
 reinforcement too, from the verifiers' rewards alone; then the sum of what they have learnt, which ships, and beside it
 a student that is distilled from them on what it writes itself. Rollouts run with the 8-bit weights that are shipped.
-Hardware: 2 CPU cores, no GPU. Time: 70 minutes (specialists 30, RL 11, student 14, scores 15).
-Expect: the table of all of them in src/openmimo/weights/default/MODEL_CARD.md. The student fell behind the sum: 38
-steps with Muon at the rate of supervised training shake it about more than they teach. To try next: AdamW at 2e-4, as
-in mopd_toy.py, from the sum.
+Hardware: 2 CPU cores, no GPU. Time: 65 minutes (specialists 30, RL 11, student 10, scores 15).
+Expect: the table of all of them in src/openmimo/weights/default/MODEL_CARD.md. The student, which starts at the sum,
+ties with it; with Muon at the rate of supervised training, from the start, it fell behind.
 
     torchrun --nproc-per-node 2 -m openmimo train sft recipes/nano_mopd.py --out runs/nano    # goes on from nano.py
     openmimo train rl recipes/nano_mopd.py --out runs/nano
