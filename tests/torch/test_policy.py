@@ -9,7 +9,7 @@ import torch
 from openmimo.model.model import MiMo
 from openmimo.train.credit import clipped_weights
 from openmimo.train.loss import LossWeights
-from openmimo.train.policy import PolicyStep, join_groups, own_logits, pack_rollouts, policy_losses, split_groups
+from openmimo.train.policy import PolicyStep, pack_rollouts, policy_losses, split_groups
 from openmimo.train.rl import make_step
 from openmimo.train.rollout import Rollout
 from tests.torch.drill_model import tiny_model
@@ -165,23 +165,6 @@ def test_a_prompt_without_a_reply_does_not_take_the_experts_from_the_others():
     assert (routes_BTLK[1, :, 0, 0] == 1).sum() == 4 + 2 * 3  # the stem once, then what each token was predicted by
     with pytest.raises(AssertionError, match="for all rollouts or none"):
         pack_rollouts([[wrote, routed]], pad_id=0)
-
-
-def test_tasks_about_one_thing_share_a_row_in_which_each_token_sees_what_it_saw_alone():
-    home = [*range(40, 60)]
-    groups = [
-        [rollout([50, 51, 258], 1.0, [*home, 61])],
-        [rollout([52, 53, 54, 55], 0.0, [*home, 62, 63], tool=(70, 71))],
-        [rollout([56, 57], 0.0, [*home])],
-        [rollout([58, 59], 0.0, [*home[:8], *range(90, 102)])],
-    ]
-    assert join_groups(groups) == [[0, 1, 2], [3]]
-    rows = [[groups[n][0] for n in numbers] for numbers in join_groups(groups)]
-    model = tiny_model().eval()
-    with torch.no_grad():
-        joined, apart = (own_logits(model, pack_rollouts(some, pad_id=0)) for some in (rows, groups))
-    assert pack_rollouts(rows, pad_id=0).packed.ids_BT.numel() < pack_rollouts(groups, pad_id=0).packed.ids_BT.numel()
-    assert torch.allclose(joined[1], apart[1], atol=1e-5)
 
 
 def test_groups_of_like_length_go_together():

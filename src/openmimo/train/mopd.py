@@ -30,7 +30,7 @@ from openmimo.train.lessons import Lesson, MopdStep, mean_reward, mopd_losses
 from openmimo.train.log import METRICS, read_metrics
 from openmimo.train.loss import Losses, LossWeights
 from openmimo.train.memory import give_back_fragments
-from openmimo.train.policy import join_groups, pack_rollouts, split_groups
+from openmimo.train.policy import pack_rollouts, split_groups
 from openmimo.train.preflight import (
     DomainCheck,
     Played,
@@ -183,17 +183,17 @@ class _School:
     def ask(self, played: Mapping[str, list[list[Rollout]]]) -> Iterator[Lesson]:
         """What the teacher of each domain thinks of rollouts, in parts that fit into memory."""
         parts = [
-            (domain, part) for domain, groups in played.items() for part in _parts(groups, self.practice.part_tokens)
+            (domain, [groups[number] for number in numbers])
+            for domain, groups in played.items()
+            for numbers in split_groups(groups, self.practice.part_tokens)
         ]
-        batches = [pack_rollouts(list(map(_flat, part)), PAD_ID).to(training_device()) for _, part in parts]
+        batches = [pack_rollouts(part, PAD_ID).to(training_device()) for _, part in parts]
         asked = [(domain, batch) for (domain, _), batch in zip(parts, batches, strict=True)]
         checkpoints = [pair for pair in asked if pair[0] not in self.teachers.servers]
         opinions = self.scorers.score(checkpoints, bool(self.practice.objective.is_full))
         for (domain, part), batch in zip(parts, batches, strict=True):
-            rollouts = tuple(rollout for row in part for rollout in _flat(row))
-            advantages = [
-                value for row in part for group in row for value in group_advantages([one.reward for one in group])
-            ]
+            rollouts = tuple(rollout for group in part for rollout in group)
+            advantages = [value for group in part for value in group_advantages([one.reward for one in group])]
             outcome_R = torch.tensor(advantages, device=batch.sampled_R.device)[batch.sequences_R]
             if domain in self.teachers.servers:
                 teacher_R, teacher_RV = self.teachers.servers[domain].own_logprobs(rollouts), None
@@ -217,17 +217,6 @@ class _School:
             **{name + BY_DOMAIN: row for name, row in table.items() if row},
         }
         return replace(losses, figures=figures, alarms=alarms)
-
-
-def _parts(groups: Sequence[Sequence[Rollout]], max_tokens: int) -> list[list[list[Sequence[Rollout]]]]:
-    """Groups by row, rows by part: see `join_groups` and `split_groups`."""
-    rows = [[groups[number] for number in numbers] for numbers in join_groups(groups)]
-    return [[rows[number] for number in numbers] for numbers in split_groups(list(map(_flat, rows)), max_tokens)]
-
-
-def _flat(row: Sequence[Sequence[Rollout]]) -> list[Rollout]:
-    """The samples of all groups of a row."""
-    return [rollout for group in row for rollout in group]
 
 
 def preflight(

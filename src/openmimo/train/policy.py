@@ -24,7 +24,6 @@ __all__ = [
     "PolicyBatch",
     "PolicyStep",
     "TokenWeights",
-    "join_groups",
     "keep_company",
     "own_logits",
     "pack_rollouts",
@@ -122,12 +121,12 @@ class PolicyStep:
 
 
 def pack_rollouts(groups: Sequence[Sequence[Rollout]], pad_id: int, multiple: int = MULTIPLE) -> PolicyBatch:
-    """Lay one group in each row: what its prompts have in common as its stem, the rest of each sample as a branch.
+    """Lay one group in each row: the prompt as its stem, each sample as a branch.
 
-    The stem ends one token early at least: a branch predicts its own first token from the prompt's last.
+    The stem ends one token early: a branch predicts its own first token from the prompt's last.
 
     Args:
-        groups: samples of one task each, or of tasks whose prompts begin alike.
+        groups: samples of one task each.
         pad_id: token that fills the gaps.
         multiple: as for `pack`.
     Returns:
@@ -135,7 +134,7 @@ def pack_rollouts(groups: Sequence[Sequence[Rollout]], pad_id: int, multiple: in
     """
     trees, count = [], 0
     for group in groups:
-        stem = _stem_length(group)
+        stem = group[0].prompt_length - 1
         branches = []
         for rollout in group:
             ids = rollout.ids[stem:]
@@ -150,8 +149,7 @@ def pack_rollouts(groups: Sequence[Sequence[Rollout]], pad_id: int, multiple: in
     found = numbers_N.nonzero().squeeze(-1)
     places_N[numbers_N[found] - 1] = found
     rollouts = [rollout for group in groups for rollout in group]
-    stems = [_stem_length(group) for group in groups for _ in group]
-    is_own_N = torch.tensor([own for one, stem in zip(rollouts, stems, strict=True) for own in one.is_own[stem:]])
+    is_own_N = torch.tensor([own for rollout in rollouts for own in rollout.is_own[rollout.prompt_length - 1 :]])
     places_R = places_N[is_own_N]
     weights_N = torch.zeros_like(numbers_N, dtype=torch.float32)
     weights_N[places_R] = 1.0
@@ -163,41 +161,11 @@ def pack_rollouts(groups: Sequence[Sequence[Rollout]], pad_id: int, multiple: in
         torch.tensor(sampled, dtype=torch.float32),
         torch.arange(len(rollouts)).repeat_interleave(torch.tensor([rollout.num_own for rollout in rollouts])),
         len(rollouts),
-        _place_routes(groups, stems, places_N, packed),
+        _place_routes(groups, places_N, packed),
     )
 
 
-def join_groups(groups: Sequence[Sequence[Rollout]]) -> list[list[int]]:
-    """Find groups that lie side by side and whose prompts are mostly the same, such as tasks about one home.
-
-    Args:
-        groups: samples of one task each.
-    Returns:
-        the groups' numbers, those that share a row together.
-    """
-    rows: list[list[int]] = []
-    for number, group in enumerate(groups):
-        length = group[0].prompt_length
-        if rows and 2 * _stem_length([groups[rows[-1][0]][0], group[0]]) >= length:
-            rows[-1].append(number)
-        else:
-            rows.append([number])
-    return rows
-
-
-def _stem_length(group: Sequence[Rollout]) -> int:
-    """How many tokens all prompts of a row have in common, the last one of the shortest prompt left out."""
-    first = group[0].ids[: group[0].prompt_length]
-    length = min(rollout.prompt_length for rollout in group) - 1
-    for rollout in group[1:]:
-        while rollout.ids[:length] != first[:length]:
-            length = next(place for place in range(length) if rollout.ids[place] != first[place])
-    return length
-
-
-def _place_routes(
-    groups: Sequence[Sequence[Rollout]], stems: Sequence[int], places_N: Tensor, packed: PackedBatch
-) -> Tensor | None:
+def _place_routes(groups: Sequence[Sequence[Rollout]], places_N: Tensor, packed: PackedBatch) -> Tensor | None:
     """The experts of every token, where the packing has laid it; -1 for padding and for tokens that were never run."""
     rollouts = [rollout for group in groups for rollout in group]
     known = next((rollout.routes_TLK for rollout in rollouts if rollout.routes_TLK is not None), None)
@@ -212,12 +180,16 @@ def _place_routes(
         else torch.from_numpy(rollout.routes_TLK.astype(np.int64))
         for rollout in rollouts
     ]
-    pieces = [piece for stem, route in zip(stems, routes, strict=True) for piece in (route[stem:], nothing)]
+    pieces = [
+        piece
+        for rollout, route in zip(rollouts, routes, strict=True)
+        for piece in (route[rollout.prompt_length - 1 :], nothing)
+    ]
     routes_BTLK = torch.full((*packed.ids_BT.shape, layers, chosen), -1)
     routes_BTLK.view(-1, layers, chosen)[places_N] = torch.cat(pieces)
     end, first = packed.layout.stem_length, 0
     for row, group in enumerate(groups):
-        stem = stems[first]
+        stem = group[0].prompt_length - 1
         routes_BTLK[row, end - stem : end] = routes[first][:stem]
         first += len(group)
     return routes_BTLK
@@ -227,7 +199,7 @@ def split_groups(groups: Sequence[Sequence[Rollout]], max_tokens: int) -> list[l
     """Share groups out over parts of at most a number of tokens, padding counted; groups of like length go together.
 
     Args:
-        groups: as for `pack_rollouts`.
+        groups: samples of one task each.
         max_tokens: of a part; a group that is longer makes a part of its own.
     Returns:
         the groups' numbers, part by part.
@@ -242,8 +214,8 @@ def split_groups(groups: Sequence[Sequence[Rollout]], max_tokens: int) -> list[l
 
 
 def _row_length(group: Sequence[Rollout]) -> int:
-    stem, longest = _stem_length(group), max(len(rollout.ids) for rollout in group)
-    rounded = [-(-length // MULTIPLE) * MULTIPLE for length in (stem + 1, longest - stem)]
+    prompt, longest = group[0].prompt_length, max(len(rollout.ids) for rollout in group)
+    rounded = [-(-length // MULTIPLE) * MULTIPLE for length in (prompt, longest - prompt + 1)]
     return rounded[0] + len(group) * rounded[1]
 
 
