@@ -112,7 +112,7 @@ class Trees:
 
     def hard_tree(self, rng: random.Random, suite: str, progress: float, marker: Marker) -> Tree:
         """A training tree of branches most of which the marker's weights get wrong."""
-        tree, _ = self.tree(rng, suite, "train", "train", progress, CANDIDATES)
+        tree, _ = self.tree(rng, suite, "train", "train", progress, CANDIDATES * BRANCHES)
         return prefer_wrong(tree, marker.mark(tree), SLOTS[0][0] * SLOTS[0][1], WRONG_SHARE, rng)
 
     def tree(
@@ -122,7 +122,7 @@ class Trees:
         problems: Split,
         phrasings: Split,
         progress: float = 1.0,
-        times: float = 1,
+        count: int = BRANCHES,
     ) -> tuple[Tree, Sequence[Task]]:
         """A tree of requests that share one system message.
 
@@ -132,11 +132,10 @@ class Trees:
             problems: split of homes, problems and notes.
             phrasings: split of the arrangements of words.
             progress: point of the run, for the curriculum.
-            times: there are so many times BRANCHES requests.
+            count: of requests.
         Returns:
             the tree, and the task of each branch but the drills.
         """
-        count = round(times * BRANCHES)
         drills: list[Branch] = []
         if suite == "home":
             home = sample_home(rng, curriculum(progress, rng), problems)

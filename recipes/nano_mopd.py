@@ -100,7 +100,7 @@ class Mistakes:
         rng = random.Random(f"mistakes-{self.name}-{seed}")
         for first in range(0, count, TOGETHER):
             suite = "long recall" if self.name == "recall" and rng.random() < 0.5 else self.name
-            tree, tasks = self.trees.tree(rng, suite, "train", "train", times=0.5)
+            tree, tasks = self.trees.tree(rng, suite, "train", "train", count=2 * TOGETHER)
             marks = self.marker.mark(replace(tree, branches=tree.branches[: len(tasks)]))
             hard = [task for task, is_right in zip(tasks, marks, strict=True) if not is_right]
             for _ in range(first, min(count, first + TOGETHER)):
@@ -129,8 +129,8 @@ def sft(run: Run) -> Path:
 def rl(run: Run) -> Path:
     """Some specialists, reinforced."""
     folder = run.folder
+    trees, files = nano.prepare(run.out)
     for name, steps in REINFORCED.items():
-        trees, files = nano.prepare(run.out)
         model = load_model(Checkpoint.open(run.result_of("sft", name)))
         config = settings(run, steps, name, RL_OPTIM, LossWeights(mtp=0.0))
         environments = {name: Mistakes(make_environment(name), trees, mark(model))}

@@ -4,6 +4,7 @@ Oracle: tests/oracles; `greedy.*` come from transformers, `spec_*.rounds` from a
 recomputes every draft from committed tokens.
 """
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -154,10 +155,11 @@ def test_requests_that_start_over_and_penalties_leave_tokens_as_they_are_alone(o
     params = [SamplingParams(**shared, **change) for change in changes]
     plain = open_engine(name, weights=weights, mtp="off")
     alone = [plain.generate(prompt, each).token_ids for prompt, each in zip(prompts, params, strict=True)]
-    started_over = 0
     for settings in ({"mtp": "off"}, {"mtp": 1}, {"mtp": "auto", "prefill_rows": 7}):
         engine = open_engine(name, weights=weights, num_pages=5, **settings)
+        all_are_there, step = threading.Event(), engine._worker.step
+        engine._worker.step = lambda step=step, ready=all_are_there: (ready.wait(60), step())
         handles = [engine.submit(prompt, each) for prompt, each in zip(prompts, params, strict=True)]
+        all_are_there.set()
         assert [handle.result(60).token_ids for handle in handles] == alone
-        started_over += sum(handle.request.num_to_prefill > handle.request.num_prompt for handle in handles)
-    assert started_over, "on a busy machine one request may end before the next is there, but not in all three"
+        assert any(handle.request.num_to_prefill > handle.request.num_prompt for handle in handles)

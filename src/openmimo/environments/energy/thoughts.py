@@ -50,18 +50,18 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
     return [deadline_line(board, load), *_keep_best(starts)]
 
 
-def _keep_best(costs: Iterable[tuple[int, str, int]], is_lowest: bool = True, word: str = "") -> list[str]:
+def _keep_best(costs: Iterable[tuple[int, str, int]], kept: str = "") -> list[str]:
     """For each hour, text and cost a line with the best so far, and with the first best after it and its hour.
 
-    What is compared stands side by side: a small model compares neighbours only. So does what is kept, as a word, where
-    that is not always the lowest.
+    What is compared stands side by side: a small model compares neighbours only. So does what is kept, "lowest " or
+    "highest ", where that is not always the lowest.
     """
     lines, best, best_hour = list[str](), 0, 0
     for hour, text, cost in costs:
         shown = f"{text} or {best}" if lines else text
-        if not lines or (cost < best if is_lowest else cost > best):
+        if not lines or (cost > best if kept == "highest " else cost < best):
             best, best_hour = cost, hour
-        lines.append(f"{hour}: {shown} | {word}{best_hour} {best}")
+        lines.append(f"{hour}: {shown} | {kept}{best_hour} {best}")
     return lines
 
 
@@ -112,8 +112,8 @@ def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
         Lines such as "20: 24 or 22 | lowest 19 22".
     """
     rows = zip(board.hours, board.prices, strict=True)
-    word = "lowest " if is_lowest else "highest "
-    return _keep_best(((hour, str(price), price) for hour, price in rows), is_lowest, word)
+    costs = ((hour, str(price), price) for hour, price in rows)
+    return _keep_best(costs, "lowest " if is_lowest else "highest ")
 
 
 def battery_lines(board: Board) -> list[str]:
