@@ -12,15 +12,14 @@ from functools import partial
 from typing import Any
 
 import torch
+from nano_drills import home_drill, note_drill, number_drill
+from nano_slips import slip
 
 from openmimo.chat import ChatFormat, Message
-from openmimo.environments import car, energy, maths, programs, recall
+from openmimo.environments import car, energy, make_environment, maths, programs, recall
 from openmimo.environments.base import Split, Task
 from openmimo.environments.car.generate import Situation
-from openmimo.environments.home import KIND_WEIGHTS, Home, sample_home, sample_tasks
-from openmimo.environments.home.lookups import find, scan
-from openmimo.environments.home.mentions import Mention, named_mention
-from openmimo.environments.home.words import NOUNS, invent_word, noun_phrases
+from openmimo.environments.home import KIND_WEIGHTS, sample_home, sample_tasks
 from openmimo.model.attention import Layout
 from openmimo.model.model import MiMo
 from openmimo.train.data import Branch, PackedBatch, Tree, encode_reply, pack
@@ -30,7 +29,7 @@ from openmimo.train.score import exact_branches, mtp_agreement
 
 __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 
-SUITES: Mapping[str, float] = {"home": 52, "car": 13, "energy": 13, "maths": 6, "programs": 9, "recall": 7}
+SUITES: Mapping[str, float] = {"home": 42, "car": 14, "energy": 16, "maths": 8, "programs": 11, "recall": 9}
 TRAINED_KINDS = {
     **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 12, "followup": 10,
     "confirm": 50, "count": 6, "robot": 10,
@@ -43,7 +42,10 @@ TRAINED_CAR: Mapping[Situation, Mapping[str, float]] = {
     "journey": {**car.KIND_WEIGHTS["journey"], "journey_enough": 25},
 }
 TRAINED_ENERGY = {**energy.KIND_WEIGHTS, "state": 18, "too_late": 10}
-ROWS, BRANCHES, DRILLS = 2, 16, 5
+ACTING = {name: make_environment(name) for name in ("home", "car", "energy")}
+SLIP_SHARE = 0.06
+"""Share of tasks that come again with a call that went wrong."""
+ROWS, BRANCHES = 2, 16
 CANDIDATES = 3
 """Times as many branches are drawn as there is room for, where a marker says which are worth it."""
 WRONG_SHARE = 0.7
@@ -63,9 +65,11 @@ _GROUPS: Mapping[str, Group] = {
     "energy": partial(energy.sample_group, weights=TRAINED_ENERGY),
     "maths": maths.sample_group,
     "programs": programs.sample_group,
-    "recall": lambda rng, split, phrasings, count: recall.sample_group(rng, split, phrasings, count, "short"),
-    "long recall": lambda rng, split, phrasings, count: recall.sample_group(rng, split, phrasings, count, "medium"),
 }
+NOTES = {"recall": "short", "long recall": "medium"}
+"""Length of the notes of the other two."""
+DRILLS = {"home": 6, "car": 3, "energy": 5, "programs": 3, "recall": 6, "long recall": 8}
+"""Drills in a tree, the first of them with numbers."""
 
 
 def curriculum(progress: float, rng: random.Random) -> int:
@@ -136,25 +140,22 @@ class Trees:
         Returns:
             the tree, and the task of each branch but the drills.
         """
-        drills: list[Branch] = []
         if suite == "home":
             home = sample_home(rng, curriculum(progress, rng), problems)
             weights = TRAINED_KINDS if problems == "train" else KIND_WEIGHTS
             tasks: Sequence[Task] = sample_tasks(rng, home, count, phrasings, weights=weights)
-            drills = [self.drill(rng, home) for _ in range(DRILLS)] if problems == "train" else []
+            drill = partial(home_drill, home=home)
+        elif suite in NOTES:
+            notes = recall.sample_notes(rng, problems, NOTES[suite])
+            tasks, drill = recall.sample_questions(rng, notes, phrasings, count), partial(note_drill, notes=notes)
         else:
-            tasks = _GROUPS[suite](rng, problems, phrasings, count)
+            tasks, drill = _GROUPS[suite](rng, problems, phrasings, count), number_drill
+        drilled = DRILLS.get(suite, 0) if problems == "train" else 0
+        drills = [self.cut((drill if n else number_drill)(rng)) for n in range(drilled)]
         stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
-        return Tree(stem, [*(self.branch(rng, task) for task in tasks), *drills]), tasks
-
-    def drill(self, rng: random.Random, home: Home) -> Branch:
-        """Look up several things in a row: nearly every token is a copy from the listing, which is what a model that
-        starts from nothing has to discover first; ordinary requests reward it for that only now and then. One in five
-        compares numbers instead."""
-        item = partial(_drill_item, home=home) if rng.random() < 0.8 else _drill_comparison
-        items = [item(rng) for _ in range(rng.randint(1, 4))]
-        told = "\n".join(line for _, lines in items for line in lines)
-        return self.cut([Message("user", ", ".join(asked for asked, _ in items)), Message("assistant", told)])
+        slips = [self.slip(rng, suite, task) for task in tasks] if problems == "train" and suite in ACTING else []
+        extra = [branch for branch in slips if branch is not None]
+        return Tree(stem, [*(self.branch(rng, task) for task in tasks), *drills, *extra]), tasks
 
     def branch(self, rng: random.Random, task: Task) -> Branch:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
@@ -162,40 +163,22 @@ class Trees:
         branch = self.cut([*asked, *(task.gold if rng.random() < 0.3 else task.gold[:1])])
         return branch if len(branch.ids) < LONGEST else self.cut([*asked, task.gold[0]])
 
+    def slip(self, rng: random.Random, suite: str, task: Task) -> Branch | None:
+        """Now and then a call that goes wrong; of its branch only the reply to that is a target."""
+        messages = slip(rng, ACTING[suite], task) if rng.random() < SLIP_SHARE else []
+        if not messages:
+            return None
+        asked = task.messages[1:]
+        branch, spoilt = self.cut([*asked, *messages]), self.cut([*asked, messages[0]])
+        length = len(spoilt.ids)
+        return Branch(branch.ids, [0.0] * length + branch.weights[length:]) if len(branch.ids) < LONGEST else None
+
     def cut(self, messages: Sequence[Message]) -> Branch:
         """Encode after an empty system turn and cut that off: control tokens part the text, so it fits after any. The
         longest plans and look-ups lose their end."""
         ids, weights = encode_reply(self.chat, [Message("system", ""), *messages], (), CONTEXT_WEIGHT)
         end = self.skipped + LONGEST
         return Branch(ids[self.skipped : end], weights[self.skipped : end])
-
-
-def _drill_comparison(rng: random.Random) -> tuple[str, Sequence[str]]:
-    """Two numbers as the reasoning about conditions compares them; half of the pairs are close."""
-    first, sign = rng.randint(0, 60), rng.choice("<>")
-    second = max(0, first + rng.randint(-5, 5)) if rng.random() < 0.5 else rng.randint(0, 60)
-    is_so = first < second if sign == "<" else first > second
-    asked = f"{first} {sign} {second}"
-    return asked, (f"{asked}: {'yes' if is_so else 'no'}",)
-
-
-def _drill_item(rng: random.Random, home: Home) -> tuple[str, Sequence[str]]:
-    """What is asked for, by a name of its own, a noun or a domain, there or not; and the lines that tell."""
-    device = rng.choice(home.devices)
-    if device.nick and rng.random() < 0.6:
-        return device.name, find(home, device, named_mention(device))
-    if rng.random() < 0.2:
-        name = f"{invent_word(rng)} {device.noun.head}"
-        return name, (f"{name}: none",)
-    if rng.random() < 0.5:
-        area = "" if rng.random() < 0.6 else device.area
-        nouns = NOUNS.get(device.domain, [device.noun])
-        noun = rng.choice(noun_phrases(device.noun if rng.random() < 0.75 else rng.choice(nouns)))
-        said = f"{area} {noun}".strip()
-        return said, find(home, device, Mention(said, "area", area=area, noun=noun))
-    other = device if rng.random() < 0.6 else rng.choice(home.devices)
-    area = "" if rng.random() < 0.25 else other.area
-    return f"{device.domain} {area}".strip(), scan(home, device.domain, area, home.devices)
 
 
 def skip_positions(batch: PackedBatch, gap: int) -> PackedBatch:

@@ -137,7 +137,24 @@ def test_what_was_played_is_summed_up():
         own = [False, False, *[True] * length]
         return Rollout("", "", "", [0] * len(own), own, [0.0] * len(own), None, reward, length > 3, 2)
 
-    assert Played.of([rollout(2, 1.0), rollout(4, 0.0)]) == Played(0.5, 3.0, 0.5)
+    assert Played.of([rollout(2, 1.0), rollout(4, 0.0)]) == Played(0.5, 3.0, 0.5, 2, 0.5)
+    assert Played.of([rollout(2, 1.0)]).spread is None
+
+
+def test_few_tasks_do_not_tell_who_is_better():
+    near = logits(0.5, 0.3, 0.2)
+
+    def warned(teacher_reward: float) -> list[str]:
+        student, teacher = Played(0.5, 7.0, 0.0, 12, 0.03), Played(teacher_reward, 7.0, 0.0, 12, 0.04)
+        return check_domain("a", near, near, student, teacher).warnings
+
+    assert warned(0.51) == []
+    (doubtful,) = warned(0.45)  # half of the interval is 1.96 * sqrt(0.03^2 + 0.04^2) = 0.098
+    assert doubtful.startswith("a: the teacher did no better than the student, -5.0 ± 9.8 points in 12 tasks, too few")
+    (sure,) = warned(0.40)
+    assert sure == "a: the teacher is no better than the student, -10.0 ± 9.8 points in 12 tasks: make it 'self'"
+    assert "| -10.0% ± 9.8 |" in Preflight((), (check_domain("a", near, near, Played(0.5, 7.0, 0.0, 12, 0.03),
+                                                             Played(0.4, 7.0, 0.0, 12, 0.04)),)).as_text()  # fmt: skip
 
 
 HALF, BETTER = Played(0.5, 7.0, 0.25), Played(0.8, 9.0, 0.0)

@@ -156,7 +156,8 @@ def test_what_is_asked_lies_far_back():
         assert len(notes) in LENGTHS.values()
         for line in task.gold[0].reasoning.splitlines():
             said = set(re.findall(r"\w+", line))
-            assert line == "none" or any(said <= set(re.findall(r"\w+", note)) for note in notes[:-MIN_NOTES_AFTER])
+            known = [said - {"none"} <= set(re.findall(r"\w+", note)) for note in notes]
+            assert "none" in said and not any(known) if task.answer == "unknown" else any(known[:-MIN_NOTES_AFTER])
         assert (
             len(re.findall(r"\w+|[.:]", " ".join(notes[-MIN_NOTES_AFTER:]))) > 115
         )  # and as many line breaks as notes
@@ -179,6 +180,8 @@ def test_naming_everyone_is_no_answer():
         ("478+56", ["4 7 8 + 0 5 6", "8+6=14", "7+5+1=13", "4+0+1=5", "5 3 4"]),
         ("502-37", ["5 0 2 - 0 3 7", "12-7=5", "10-3-1=6", "5-0-1=4", "4 6 5"]),
         ("47*6", ["4 7 * 6", "7*6=42", "4*6=24+4=28", "2 8 2"]),
+        ("6*47", ["4 7 * 6", "7*6=42", "4*6=24+4=28", "2 8 2"]),
+        ("12*31", ["1 2 * 3 1", "2*1=2", "1*1=1", "2*3=6", "1*3=3", *work_out("12+360")]),
         ("56/7", ["56/7=8"]),
     ],
 )
@@ -196,6 +199,14 @@ def test_working_ends_with_the_digits_of_the_result():
 
 def test_every_kind_of_maths_is_drawn():
     assert {task.kind for task in MathsEnvironment().tasks("train", 1, 600)} == set(MATHS_KINDS)
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_sums_and_long_products_are_worked_out_in_the_order_of_the_request(split):
+    for task in MathsEnvironment().tasks(split, 8, 400):
+        if task.kind.startswith("sum") or task.kind == "times-4":
+            head = task.gold[0].reasoning.splitlines()[0].replace(" ", "")
+            assert re.findall(r"\d+", head) == re.findall(r"\d+", task.request), task
 
 
 def test_the_last_number_counts():

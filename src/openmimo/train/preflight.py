@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
+from math import hypot
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import torch
@@ -86,20 +88,26 @@ class Played:
         reward: mean.
         length: mean tokens that it writes.
         truncated: share of episodes that were cut off.
+        count: of episodes.
+        spread: standard error of the reward; None for a single episode.
     """
 
     reward: float
     length: float
     truncated: float
+    count: int = 1
+    spread: float | None = None
 
     @classmethod
     def of(cls, rollouts: Sequence[Rollout]) -> "Played":
         """Sum up episodes, at least one."""
-        count = len(rollouts)
+        count, rewards = len(rollouts), [rollout.reward for rollout in rollouts]
         return cls(
-            sum(rollout.reward for rollout in rollouts) / count,
+            sum(rewards) / count,
             sum(rollout.num_own for rollout in rollouts) / count,
             sum(rollout.is_truncated for rollout in rollouts) / count,
+            count,
+            stdev(rewards) / count**0.5 if count > 1 else None,
         )
 
 
@@ -118,6 +126,8 @@ class DomainCheck:
         is_self: the teacher is the student itself.
         student_length, teacher_length, student_truncated, teacher_truncated: as of `Played`, where known.
         student_entropy, teacher_entropy: of both at the tokens that were compared, nats; where known.
+        num_played: tasks that each of both did.
+        margin: half of the 95% interval of `headroom`; None where there are too few tasks to tell one.
     """
 
     domain: str
@@ -134,6 +144,8 @@ class DomainCheck:
     teacher_truncated: float | None = None
     student_entropy: float | None = None
     teacher_entropy: float | None = None
+    num_played: int = 0
+    margin: float | None = None
 
     @property
     def headroom(self) -> float | None:
@@ -157,8 +169,17 @@ class DomainCheck:
                 f"probability (under {100 * MIN_SHARED_MASS:.0f}%): are prompts written as in its training?"
             )
         if not self.is_self and self.headroom is not None and self.headroom <= 0:
-            found.append(f"{self.domain}: the teacher is no better than the student: make it {'self'!r}")
+            found.append(f"{self.domain}: {self._doubt(self.headroom)}")
         return found
+
+    def _doubt(self, headroom: float) -> str:
+        advice = "make it 'self'"
+        if self.margin is None:
+            return f"the teacher is no better than the student: {advice}"
+        measured = f"{100 * headroom:+.1f} ± {100 * self.margin:.1f} points in {self.num_played} tasks"
+        if headroom + self.margin > 0:
+            return f"the teacher did no better than the student, {measured}, too few to tell: score both, or {advice}"
+        return f"the teacher is no better than the student, {measured}: {advice}"
 
 
 @dataclass(frozen=True)
@@ -224,6 +245,7 @@ class Preflight:
         ]
         for check in self.checks:
             rewards = [_percent(value) for value in (check.student_reward, check.teacher_reward, check.headroom)]
+            rewards[-1] += "" if check.margin is None else f" ± {100 * check.margin:.1f}"
             shares = [_percent(check.overlap), _percent(check.shared_mass)]
             pairs = [
                 ", ".join(map(show, pair))
@@ -326,7 +348,15 @@ def check_domain(
         teacher and teacher.truncated,
         _entropy(student_RV),
         _entropy(teacher_RV),
+        student.count if student and teacher else 0,
+        _margin(student, teacher),
     )
+
+
+def _margin(student: Played | None, teacher: Played | None) -> float | None:
+    """Half of the 95% interval of the difference of two mean rewards."""
+    spreads = [played.spread for played in (student, teacher) if played and played.spread is not None]
+    return 1.96 * hypot(*spreads) if len(spreads) == 2 else None
 
 
 def find_other_texts(server: str, tokenizer: Tokenizer, ids: Sequence[int], texts: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from openmimo.environments.home.answers import Answer
 
 __all__ = [
     "ask_first", "cannot_find", "driving_answer", "leave_it", "no_tool", "number_answer", "reach_answer", "refused",
-    "too_far_answer", "where_answer", "yes_no",
+    "state_answer", "too_far_answer", "where_answer", "yes_no",
 ]  # fmt: skip
 
 _DENIAL = r"no|not|cannot|can't|don't|doesn't|isn't|unknown"
@@ -46,6 +46,19 @@ def yes_no(is_yes: bool, what: str, yes: str, no: str) -> Answer:
         (rf"\A\W*{word}",),
         (*forbidden, *(() if right in wrong or wrong in right else (wrong,))),
     )
+
+
+def state_answer(name: str, state: str, other: str) -> Answer:
+    """Which of two states something is in, however the question was turned.
+
+    Args:
+        name: of the thing.
+        state: as it is.
+        other: as it is not.
+    Returns:
+        Such as "The left window is open."
+    """
+    return Answer(f"The {name} is {state}.", (rf"\b{state}",), (rf"\b{other}",))
 
 
 def where_answer(text: str, place: str) -> Answer:

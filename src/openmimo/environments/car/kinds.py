@@ -18,6 +18,7 @@ from openmimo.environments.car.answers import (
     number_answer,
     reach_answer,
     refused,
+    state_answer,
     too_far_answer,
     where_answer,
     yes_no,
@@ -25,6 +26,7 @@ from openmimo.environments.car.answers import (
 from openmimo.environments.car.cockpit import Cockpit
 from openmimo.environments.car.generate import COMMON_PLACES, ROOFS, SEATS, SWITCHES, WINDOWS, place_phrase
 from openmimo.environments.car.messages import sample_message
+from openmimo.environments.comparing import compared
 from openmimo.environments.home.words import PEOPLE, invent_word
 
 __all__ = ["GENERAL_KINDS", "Scene", "draw_draft", "say_percent", "say_time"]
@@ -292,8 +294,13 @@ def _too_far(scene: Scene) -> Draft | None:
     place = _place(scene)
     if scene.cockpit.car.is_driving or place is None or not _is_too_far(scene.cockpit, place):
         return None
-    thought = [*_quotes(scene, ["car", place]), f"battery {scene.cockpit.car.percent}%"]
+    thought = [*_quotes(scene, ["car", place]), _think_reach(scene.cockpit, place)]
     return Draft("navigate", {"p": place_phrase(place)}, thought, answer=too_far_answer(place_phrase(place)))
+
+
+def _think_reach(cockpit: Cockpit, place: str) -> str:
+    need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
+    return f"battery {cockpit.car.percent}%, {compared(need, '<=', cockpit.car.percent)}"
 
 
 # ---- what is not there
@@ -380,8 +387,8 @@ def _ask_plugged(scene: Scene, cockpit: Cockpit) -> Draft | None:
 
 def _ask_window(scene: Scene, cockpit: Cockpit) -> Draft:
     name = scene.rng.choice(list(cockpit.car.windows))
-    answer = yes_no(cockpit.car.windows[name] > 0, f"the {name} is", "open", "closed")
-    return Draft("ask_window", {"n": name}, _quotes(scene, [name]), answer=answer)
+    states = ("open", "closed") if cockpit.car.windows[name] > 0 else ("closed", "open")
+    return Draft("ask_window", {"n": name}, _quotes(scene, [name]), answer=state_answer(name, *states))
 
 
 def _ask_far(scene: Scene, cockpit: Cockpit) -> Draft | None:
@@ -407,7 +414,7 @@ def _ask_reach(scene: Scene, cockpit: Cockpit) -> Draft | None:
     if place is None or cockpit.car.is_driving:
         return None
     need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
-    thought = [*_quotes(scene, [place]), f"battery {cockpit.car.percent}%"]
+    thought = [*_quotes(scene, [place]), _think_reach(cockpit, place)]
     answer = reach_answer(place_phrase(place), need, cockpit.car.percent)
     return Draft("ask_reach", {"p": place_phrase(place)}, thought, answer=answer)
 

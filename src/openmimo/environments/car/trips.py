@@ -19,6 +19,7 @@ from openmimo.environments.car.journeys import (
 )
 from openmimo.environments.car.kinds import Scene, say_percent, say_time
 from openmimo.environments.car.tools import CAR_TOOLS, LIMIT_MIN_PERCENT
+from openmimo.environments.comparing import compared
 from openmimo.environments.home.answers import Answer
 from openmimo.environments.home.people import clock_text
 
@@ -56,11 +57,10 @@ def _draw(scene: Scene, is_charge: bool, is_warm: bool) -> Draft | None:
 
 def _think_charge(cockpit: Cockpit, place: str, reserve: int, thought: list[str]) -> int:
     need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
-    is_enough = need + reserve <= cockpit.car.percent
-    verdict = "enough" if is_enough else "charge"
-    # Both numbers stand side by side before the verdict: a small model compares neighbours only.
-    thought += [cockpit.quote(place), f"{need}+{reserve}={need + reserve} of {cockpit.car.percent}, {verdict}"]
-    return need + reserve
+    total, percent = need + reserve, cockpit.car.percent
+    verdict = "enough" if total <= percent else "charge"
+    thought += [cockpit.quote(place), f"{need}+{reserve}={compared(total, '<=', percent)}, {verdict}"]
+    return total
 
 
 def _think_warm(cockpit: Cockpit, leave_s: float, thought: list[str]) -> str:
@@ -143,9 +143,10 @@ def _think_stops(cockpit: Cockpit, costs: dict[str, int]) -> list[str]:
     lines, best = list[str](), ""
     for name in cockpit.stops():
         first, second = cockpit.stop_percents(name)
-        text = f"{first}>{cockpit.car.percent} too far"
+        text = compared(first, "<=", cockpit.car.percent)
         if name in costs:
-            text = f"{first}<={cockpit.car.percent}, {first}+{second}={costs[name]}"
+            total = compared(costs[name], "<", costs[best]) if best else str(costs[name])
+            text += f", {first}+{second}={total}"
             best = name if not best or costs[name] < costs[best] else best
         lines.append(f"stop to {cockpit.far}: {cockpit.quote(name)}: {text} | {f'{costs[best]} {best}' if best else 0}")
     return lines

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from openmimo.environments.comparing import SIGNS, compared
 from openmimo.environments.energy.board import Board
 from openmimo.environments.energy.problem import Load, Plan, Problem
 
@@ -35,7 +36,7 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
         plan: what is planned already and takes its sun.
         load: what is asked for.
     Returns:
-        Lines such as "19: 34+33=67 or 65 | 18 65", or None where sun covers an hour only in part.
+        Lines such as "19: 34+33=67<65 no | 18 65", or None where sun covers an hour only in part.
     """
     starts = list[tuple[int, str, int]]()
     for start in range(load.by - load.hours + 1):
@@ -50,18 +51,15 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
     return [deadline_line(board, load), *_keep_best(starts)]
 
 
-def _keep_best(costs: Iterable[tuple[int, str, int]], kept: str = "") -> list[str]:
-    """For each hour, text and cost a line with the best so far, and with the first best after it and its hour.
-
-    What is compared stands side by side: a small model compares neighbours only. So does what is kept, "lowest " or
-    "highest ", where that is not always the lowest.
-    """
+def _keep_best(costs: Iterable[tuple[int, str, int]], sign: str = "<") -> list[str]:
+    """For each hour, text that ends with a cost, and that cost: a line that compares it with the best so far, and has
+    the first best after it with its hour."""
     lines, best, best_hour = list[str](), 0, 0
     for hour, text, cost in costs:
-        shown = f"{text} or {best}" if lines else text
-        if not lines or (cost > best if kept == "highest " else cost < best):
+        shown = f"{text}{compared(cost, sign, best).removeprefix(str(cost))}" if lines else text
+        if not lines or SIGNS[sign](cost, best):
             best, best_hour = cost, hour
-        lines.append(f"{hour}: {shown} | {kept}{best_hour} {best}")
+        lines.append(f"{hour}: {shown} | {best_hour} {best}")
     return lines
 
 
@@ -73,7 +71,7 @@ def _whole_prices(problem: Problem, plan: Plan, hours: range, kw: int) -> list[i
 
 
 def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[list[str], list[int]] | None:
-    """How many hours the car needs; hour by hour the lowest prices so far, as many; and the hours that have them.
+    """How many hours the car needs; hour by hour the lowest prices so far with their hours, as many.
 
     Args:
         board: shows the car.
@@ -81,8 +79,9 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
         plan: what is planned already and takes its sun.
         target: percent to reach.
     Returns:
-        Lines, those of the search such as "23: 34 or 36 | 34 35", and the hours of the day in the order of their
-        prices; None where sun covers an hour only in part.
+        Lines, those of the search such as "23: 34<36 yes 34<33 no | 22 33 23 34", which compare a price with those that
+        are kept, from the highest on, until one is not higher; and the hours of the day in the order of their prices.
+        None where sun covers an hour only in part.
     """
     car, job = board.car, problem.car
     assert car is not None
@@ -92,14 +91,14 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
         return None
     by, last = (board.first_hour + job.by) % 24, (board.first_hour + job.by - 1) % 24
     head = f"{target}-{car.percent}={target - car.percent}, {job.hours} h, by {by}-1={last}"
-    chosen = sorted(range(job.by), key=lambda hour: prices[hour])[: job.hours]
-    lines, lowest = [board.car_row(), head], list[int]()
+    lines, lowest = [board.car_row(), head], list[tuple[int, int]]()
     for hour, price in zip(board.hours, prices, strict=False):
-        shown = f"{price} or {lowest[-1]}" if len(lowest) == job.hours else str(price)
-        lowest = sorted([*lowest, price])[: job.hours]
-        lines.append(f"{hour}: {shown} | {' '.join(map(str, lowest))}")
-    lines += [f"{board.hours[hour]}: {prices[hour]}" for hour in chosen]
-    return lines, [board.hours[hour] for hour in chosen]
+        place = next((i for i in range(len(lowest), 0, -1) if price >= lowest[i - 1][1]), 0)
+        checks = [compared(price, "<", lowest[i][1]) for i in range(len(lowest) - 1, max(place - 1, 0) - 1, -1)]
+        lowest = [*lowest[:place], (hour, price), *lowest[place:]][: job.hours]
+        kept = " ".join(f"{hour} {price}" for hour, price in lowest)
+        lines.append(f"{hour}: {' '.join(checks) or price} | {kept}")
+    return lines, [hour for hour, _ in lowest]
 
 
 def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
@@ -109,11 +108,11 @@ def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
         board: shows the prices.
         is_lowest: whether the lowest price is asked for, else the highest.
     Returns:
-        Lines such as "20: 24 or 22 | lowest 19 22".
+        Lines such as "20: 24<22 no | 19 22".
     """
     rows = zip(board.hours, board.prices, strict=True)
     costs = ((hour, str(price), price) for hour, price in rows)
-    return _keep_best(costs, "lowest " if is_lowest else "highest ")
+    return _keep_best(costs, "<" if is_lowest else ">")
 
 
 def battery_lines(board: Board) -> list[str]:
@@ -122,17 +121,19 @@ def battery_lines(board: Board) -> list[str]:
     Args:
         board: shows the prices.
     Returns:
-        Lines such as "20: 24 | 20 24 | 0", "21: 38-24=14 or 0 | 20 24 | 20 21 14" and "22: 18-24 | 22 18 | 20 21 14".
+        Lines such as "20: 24 | 20 24 | 0", "21: 38<24 no 38-24=14>0 yes | 20 24 | 20 21 14" and
+        "22: 18<24 yes | 22 18 | 20 21 14".
     """
     lines, low_hour, low, best, best_text = list[str](), board.hours[0], board.prices[0], 0, "0"
     for hour, price in zip(board.hours, board.prices, strict=True):
-        text = f"{price}-{low}" if lines else str(price)
+        text = compared(price, "<", low) if lines else str(price)
         if price < low or not lines:
             low_hour, low = hour, price
         else:
-            text += f"={price - low} or {best}"
-            if price - low > best:
-                best, best_text = price - low, f"{low_hour} {hour} {price - low}"
+            gain = price - low
+            text += f" {price}-{low}={compared(gain, '>', best)}"
+            if gain > best:
+                best, best_text = gain, f"{low_hour} {hour} {gain}"
         lines.append(f"{hour}: {text} | {low_hour} {low} | {best_text}")
     return lines
 

@@ -75,7 +75,11 @@ def after_tool(result: dict[str, Any]) -> str:
     """
     if "error" in result:
         return f"That did not work: {result['message']}."
-    return " ".join("The {} is {}.".format(*item.split(": ", 1)) for item in result["success"])
+    return " ".join(_sentence(*item.split(": ", 1)) for item in result["success"])
+
+
+def _sentence(name: str, state: str) -> str:
+    return f"The {name} {'are' if name.endswith(('doors', 'lights')) else 'is'} {state}."
 
 
 def after_tools(results: Sequence[dict[str, Any]]) -> str:

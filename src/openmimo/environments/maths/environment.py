@@ -60,14 +60,22 @@ def _task(rng: random.Random, split: Split, phrasings: Split, kind: str) -> Text
         intent, slots, steps = draw(rng, topic, level)
         if split_of(_spelling(steps)) == split:
             break
-    request = fill(rng, rng.choice(WORDS[intent][phrasings]), slots)
-    lines = [line for step in steps for line in work_out(step)]
+    pattern = rng.choice(WORDS[intent][phrasings])
+    request = fill(rng, pattern, slots)
+    lines = [line for step in _in_text_order(steps, pattern) for line in work_out(step)]
     return text_task(kind, SYSTEM, request, "\n".join(lines), str(calculate(steps[-1])))
 
 
 def _spelling(steps: list[str]) -> str:
     """The operations in one spelling, so that 3+5 and 5+3 are one problem."""
     return " ".join("".join(sorted(re.split(r"([+*])", step))) if re.search("[+*]", step) else step for step in steps)
+
+
+def _in_text_order(steps: list[str], pattern: str) -> list[str]:
+    """The operations; a sum or product of the first two numbers takes them in the order in which the request does."""
+    left, operator, right = re.split(r"([-+*/])", steps[0])
+    is_turned = operator in "+*" and pattern.find("{b}") < pattern.find("{a}")
+    return [f"{right}{operator}{left}", *steps[1:]] if is_turned else steps
 
 
 def _bare(rng: random.Random, topic: str, level: str) -> tuple[str, dict[str, object], list[str]]:

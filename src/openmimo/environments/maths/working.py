@@ -30,6 +30,8 @@ def calculate(expression: str) -> int:
 def work_out(expression: str) -> list[str]:
     """Lines of working for one operation.
 
+    A sum keeps the order of its numbers, and so does a product, but for the longer number, which comes first.
+
     Args:
         expression: as `calculate`; a difference is not negative, a quotient is a fact of the times tables.
     Returns:
@@ -39,7 +41,7 @@ def work_out(expression: str) -> list[str]:
     if operator == "/":
         return [f"{left}/{right}={left // right}"]
     if operator == "*":
-        return _times(max(left, right), min(left, right))
+        return _times(*sorted((left, right), key=lambda number: len(str(number)), reverse=True))
     width = max(len(str(left)), len(str(right)))
     a, b = f"{left:0{width}}", f"{right:0{width}}"
     return [f"{' '.join(a)} {operator} {' '.join(b)}", *_columns(a, b, operator), " ".join(str(calculate(expression)))]

@@ -39,6 +39,19 @@ what is the output of this program?
 tell me the output
 run this program and tell me what it prints
 which output does this have?
+
+this program, what does it print?
+i run this program. what is printed?
+if i run this, what does it print?
+what is printed if i run this program?
+run it and say what is printed
+output of this program?
+output, please
+i need the output of this
+say what the output is
+tell me what this will print
+what output does this program have, please?
+the output of this program, please
 """,
         "write": """
 write f(x): {w}
@@ -53,6 +66,20 @@ which expression gives {w}?
 f should give {w}
 i need an expression that gives {w}
 tell me an expression for {w}
+
+{w}: write f(x)
+{w}, please, as f(x)
+{w}, that is what f(x) should give
+{w}. write f so that it gives this
+{w}: which expression gives it?
+f(x): {w}
+i need {w} as an expression
+i need f(x) so that it is {w}
+write {w} as an expression
+for {w}, what is f(x)?
+what is f(x) if it should give {w}?
+tell me f(x) so that it gives {w}
+an expression for {w}, please
 """,
         "tests": """
 write f(x)
@@ -63,6 +90,17 @@ i need f(x) with these tests
 write an expression that gives this
 which expression gives this?
 find an expression for f(x)
+
+f(x), please
+f(x) with these tests?
+these tests are true for f(x). find it
+this is true for f(x), what is it?
+what is f(x) if these are true?
+which f(x) gives this?
+i need an expression that gives this
+write f so that these tests are true
+with these tests, what is f(x)?
+tell me what f(x) is
 """,
     }
 )

@@ -8,21 +8,19 @@ from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
+from openmimo.environments.comparing import SIGNS, compared, yes_or_no
+
 __all__ = ["Trace", "run_traced"]
 
 MAX_LINES = 60
+_COMPARISONS = {ast.Lt: "<", ast.Gt: ">", ast.LtE: "<=", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 _BINARY = {
     ast.Add: ("+", operator.add),
     ast.Sub: ("-", operator.sub),
     ast.Mult: ("*", operator.mul),
     ast.FloorDiv: ("//", operator.floordiv),
     ast.Mod: ("%", operator.mod),
-    ast.Lt: ("<", operator.lt),
-    ast.Gt: (">", operator.gt),
-    ast.LtE: ("<=", operator.le),
-    ast.GtE: (">=", operator.ge),
-    ast.Eq: ("==", operator.eq),
-    ast.NotEq: ("!=", operator.ne),
+    **{node: (sign, SIGNS[sign]) for node, sign in _COMPARISONS.items()},
 }
 
 
@@ -31,18 +29,18 @@ def _counted(values: list[Any], first: int = 1) -> str:
     return ": " + " ".join(f"{number}:{value}" for number, value in enumerate(values, first))
 
 
-def _best_of(best: Callable[[Any, Any], Any]) -> Callable[[list[Any]], str]:
-    """Each value beside the best before it, and the best of both: ": 8, 5 or 8 8"."""
+def _best_of(best: Callable[[Any, Any], Any], sign: str) -> Callable[[list[Any]], str]:
+    """Each value compared with the best before it, and the best of both: ": 8, 5>8 no 8"."""
 
     def work(values: list[Any]) -> str:
         bests = pairwise(accumulate(values, best))
-        steps = [f"{value} or {before} {after}" for value, (before, after) in zip(values[1:], bests, strict=True)]
+        steps = [f"{compared(value, sign, old)} {new}" for value, (old, new) in zip(values[1:], bests, strict=True)]
         return ": " + ", ".join([str(values[0]), *steps])
 
     return work
 
 
-_WORKINGS = {"len": _counted, "max": _best_of(max), "min": _best_of(min)}
+_WORKINGS = {"len": _counted, "max": _best_of(max, ">"), "min": _best_of(min, "<")}
 _FUNCTIONS = {"len": len, "sum": sum, "max": max, "min": min, "range": range}
 
 
@@ -109,7 +107,7 @@ class Trace:
 
     def _holds(self, test: ast.expr) -> bool:
         shown, is_true = self._evaluate(test)
-        self._note(f"{shown.rpartition('=')[0]} {'yes' if is_true else 'no'}")
+        self._note(f"{shown.rpartition('=')[0]} {yes_or_no(is_true)}")
         return is_true
 
     def _expr(self, node: ast.Expr) -> None:

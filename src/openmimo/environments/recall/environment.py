@@ -12,11 +12,10 @@ from openmimo.environments.phrasing import fill, split_of
 from openmimo.environments.recall.facts import NAMES, PLACES, SORTS, WORDS, Fact, sample_fact
 from openmimo.environments.text import TextEnvironment, TextTask, text_task
 
-__all__ = ["KIND_WEIGHTS", "LENGTHS", "Notes", "RecallEnvironment", "sample_group", "sample_notes"]
+__all__ = ["KIND_WEIGHTS", "LENGTHS", "Notes", "RecallEnvironment", "sample_group", "sample_notes", "sample_questions"]
 
 SYSTEM = "Answer from these notes. Say unknown if they do not tell."
 UNKNOWN = "unknown"
-NOT_FOUND = "none"
 LENGTHS: Mapping[str, int] = {"short": 25, "medium": 80, "long": 290}
 """Notes in a stem: about 450, 1,400 and 4,900 tokens of the default model."""
 LENGTH_WEIGHTS: Mapping[str, float] = {"short": 50, "medium": 35, "long": 15}
@@ -95,7 +94,23 @@ def sample_group(
         the tasks.
     """
     length = length or rng.choices(tuple(LENGTH_WEIGHTS), tuple(LENGTH_WEIGHTS.values()))[0]
-    notes = sample_notes(rng, split, length)
+    return sample_questions(rng, sample_notes(rng, split, length), phrasings, count, weights)
+
+
+def sample_questions(
+    rng: random.Random, notes: Notes, phrasings: Split, count: int, weights: Mapping[str, float] = KIND_WEIGHTS
+) -> list[TextTask]:
+    """Draw questions about given notes.
+
+    Args:
+        rng: source of randomness.
+        notes: the stem.
+        phrasings: of the questions.
+        count: how many.
+        weights: share of each kind.
+    Returns:
+        the tasks.
+    """
     system = notes.system
     kinds = rng.choices(tuple(weights), tuple(weights.values()), k=count)
     return [_task(rng, notes, system, phrasings, kind) for kind in kinds]
@@ -105,9 +120,8 @@ def _task(rng: random.Random, notes: Notes, system: str, phrasings: Split, kind:
     draw = {"one": _one, "pair": _pair, "hop": _hop, "unknown": _unknown}[kind]
     intent, slots, quoted, answer = draw(rng, notes)
     request = fill(rng, rng.choice(WORDS[intent][phrasings]), slots)
-    reasoning = "\n".join(quoted) or NOT_FOUND
-    kind = "one" if len(quoted) == 1 else kind  # these notes had no pair or hop
-    return text_task(f"{kind}-{notes.length}", system, request, reasoning, answer)
+    kind = "one" if len(quoted) == 1 and answer != UNKNOWN else kind  # these notes had no pair or hop
+    return text_task(f"{kind}-{notes.length}", system, request, "\n".join(quoted), answer)
 
 
 Question = tuple[str, dict[str, str], Sequence[str], str]
@@ -139,9 +153,8 @@ def _hop(rng: random.Random, notes: Notes) -> Question:
     if not links:
         return _one(rng, notes)
     link = rng.choice(links)
-    code, (colour, noun) = codes[link.key], link.key.split()
-    quoted = [f"{noun} belongs to {link.value}: {colour} {noun}", code.quote]
-    return "hop", {"n": link.value, "c": noun}, quoted, code.value
+    code, noun = codes[link.key], link.key.split()[-1]
+    return "hop", {"n": link.value, "c": noun}, [link.quote_by_owner, code.quote], code.value
 
 
 def _unknown(rng: random.Random, notes: Notes) -> Question:
@@ -149,7 +162,7 @@ def _unknown(rng: random.Random, notes: Notes) -> Question:
     while True:
         fact = sample_fact(rng, rng.choice(tuple(SORTS)))
         if (fact.sort, fact.key) not in noted:
-            return fact.sort, {"k": fact.key}, [], UNKNOWN
+            return fact.sort, {"k": fact.key}, [fact.quote_without_value], UNKNOWN
 
 
 class RecallEnvironment(TextEnvironment):

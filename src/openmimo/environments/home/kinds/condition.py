@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from openmimo.environments.comparing import SIGNS, yes_or_no
 from openmimo.environments.home.answers import nothing_answer
 from openmimo.environments.home.devices import Device
 from openmimo.environments.home.kinds.base import (
@@ -75,7 +76,7 @@ def condition(scene: Scene) -> Draft | None:
 
 
 def _verdict(check: str, holds: bool, is_done: bool) -> str:
-    return f"{check}: {'yes' if holds else 'no'}, {'do it' if is_done else 'do nothing'}"
+    return f"{check} {yes_or_no(holds)}, {'do it' if is_done else 'do nothing'}"
 
 
 def _unless_already(scene: Scene) -> Draft | None:
@@ -160,14 +161,14 @@ def _outside(scene: Scene) -> Condition | None:
 
 
 def _compare(scene: Scene, above: str, below: str, present: int, device: Device | None, told: str) -> Condition:
-    is_above = scene.rng.random() < 0.5
+    sign = ">" if scene.rng.random() < 0.5 else "<"
     is_percent = above == "if_damp"
     limit = present + scene.rng.choice((-1, 1)) * (
         5 * scene.rng.randint(1, 4) if is_percent else scene.rng.randint(1, 5)
     )
     said = say_percent(scene.rng, limit, {}) if is_percent else say_temperature(scene.rng, limit).text
     slots = {"v": said} | (area_slots(device.area) if device else {})
-    text = scene.part(above if is_above else below, slots)
+    text = scene.part(above if sign == ">" else below, slots)
     rows = measured(scene.home, device) if device else (f"{present} °C outside",)
-    holds = present > limit if is_above else present < limit
-    return Condition(text, device, rows, f"{present} {'>' if is_above else '<'} {limit}", holds, told, str(present))
+    check, holds = f"{present}{sign}{limit}", SIGNS[sign](present, limit)
+    return Condition(text, device, rows, check, holds, told, str(present))
