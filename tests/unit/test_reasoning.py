@@ -6,14 +6,16 @@ import pytest
 
 from openmimo.environments import make_environment
 from openmimo.environments.comparing import SIGNS, compared
+from openmimo.environments.home import HomeEnvironment
 
 COMPARISON = re.compile(r"(-?\d+)(<=|>=|==|!=|<|>)(-?\d+) (yes|no)")
 SUM = re.compile(r"(?<![+:\d])(\d+)((?:[+-]\d+=\d+)+)")
-LEAST = {"home": 3, "car": 40, "energy": 500, "programs": 80}
+LEAST = {"home": 20, "car": 40, "energy": 500, "programs": 80}
 
 
-def reasonings(name: str, count: int = 240) -> list[str]:
-    return [task.gold[0].reasoning for task in make_environment(name).tasks("train", 5, count)]
+def reasonings(name: str) -> list[str]:
+    environment = HomeEnvironment(weights={"condition": 1.0}) if name == "home" else make_environment(name)
+    return [task.gold[0].reasoning for task in environment.tasks("train", 5, 240)]
 
 
 @pytest.mark.parametrize("name", LEAST)
