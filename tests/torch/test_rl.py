@@ -12,12 +12,14 @@ from torch import Tensor
 from openmimo.checkpoint import Checkpoint
 from openmimo.errors import ConfigError
 from openmimo.model.model import load_model
-from openmimo.train import rl as rl_module
+from openmimo.train import rl_player
 from openmimo.train.collect import collect
 from openmimo.train.command import TrainRequest, run_command
 from openmimo.train.log import read_metrics
 from openmimo.train.optim import OptimConfig
-from openmimo.train.rl import RLConfig, _Memory, _Player, train_rl
+from openmimo.train.rl import RLConfig, train_rl
+from openmimo.train.rl_memory import Memory
+from openmimo.train.rl_player import Player
 from openmimo.train.trainer import TrainConfig
 from tests.torch.cluster_worlds import Odd
 from tests.torch.drill_model import tiny_model
@@ -120,14 +122,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[int, dict[str, Tensor]]:
     """Scores as above; gives the weights that were scored."""
     seen: dict[int, dict[str, Tensor]] = {}
 
-    def score(self: _Player) -> dict[str, dict[str, float]]:
+    def score(self: Player) -> dict[str, dict[str, float]]:
         step = len([record for record in read_metrics(self.folder / "metrics.jsonl") if "loss" in record])
         seen[step] = {name: value.clone() for name, value in self.model.state_dict().items()}
         return {
             name: {"odd": value} for name, value in zip(("greedy", "sampled"), GREEDY_AND_SAMPLED[step], strict=True)
         }
 
-    monkeypatch.setattr(_Player, "_score", score)
+    monkeypatch.setattr(Player, "_score", score)
     return seen
 
 
@@ -185,7 +187,7 @@ def test_groups_that_are_too_old_are_given_up_and_the_ratios_of_stale_ones_are_t
         ages.append(max(group.age for group in collected.groups))
         return collected
 
-    monkeypatch.setattr(rl_module, "collect", eager)
+    monkeypatch.setattr(rl_player, "collect", eager)
     small_run(tmp_path, 6, groups=1, samples=8, slots=64, most=8, max_age=max_age, easy_share=0.0)
     stale, gaps, wasted = (curve(tmp_path, name) for name in ("stale", "sampler_gap", "wasted"))
     assert max(ages) == max_age
@@ -212,20 +214,20 @@ def test_solved_tasks_are_remembered_from_the_log_until_they_are_solved_no_more(
         {"step": 1, "valid": 0.0, "solved": [[0, 7]], "unsolved": [[1, 6]], "kl": 0.1},
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    memory = _Memory.from_run(tmp_path, RLConfig(), ["a"])
+    memory = Memory.from_run(tmp_path, RLConfig(), ["a"])
     assert list(memory.easy) == [(0, 5), (0, 7)]
     assert memory.likely == 0.375  # half of (half of 0.5 and 1.0), and 0.0
     assert memory.reason == ""
 
 
 def test_a_run_ends_when_it_strays_or_forgets():
-    memory = _Memory(RLConfig(max_kl=0.2, max_fall=0.05), ["a"])
+    memory = Memory(RLConfig(max_kl=0.2, max_fall=0.05), ["a"])
     memory.saw_kl(0.19)
     memory.saw_scores({"a": 90.0, "b": 50.0})
     memory.saw_scores({"a": 85.5, "b": 0.0})
     assert memory.reason == ""
     memory.saw_scores({"a": 84.0, "b": 99.0})
     assert "greedy accuracy fell from 90.0% to 84.0%" in memory.reason
-    memory = _Memory(RLConfig(max_kl=0.2), ["a"])
+    memory = Memory(RLConfig(max_kl=0.2), ["a"])
     memory.saw_kl(0.21)
     assert "0.21 nats a token" in memory.reason
