@@ -42,12 +42,12 @@ from openmimo.train.rollout import percent_by_domain, roll_out
 from openmimo.train.teachers import SELF, Teachers
 from openmimo.train.trainer import TrainConfig, train
 
-SPECIALISTS = {"home": 110, "car": 80, "energy": 130, "programs": 110, "recall": 110}
-"""Steps of each specialist. In maths the model of the start is good enough to teach."""
+SPECIALISTS = {"recall": 150, "home": 200, "energy": 100, "programs": 100, "car": 80, "maths": 100}
+"""Steps of each specialist."""
 REINFORCED = {"home": 14, "programs": 10}
 """Steps of RL of those specialists that go on with it."""
 OPTIM = OptimConfig(lr=1e-3, matrix_lr=0.004, weight_decay=0.05, decay=0.6)
-RL_OPTIM = OptimConfig(lr=3e-4, weight_decay=0.0, warmup=0.0, decay=0.0)
+RL_OPTIM = OptimConfig(lr=1e-4, weight_decay=0.0, warmup=0.0, decay=0.0)
 STUDENT_OPTIM = OptimConfig(lr=3e-4, weight_decay=0.0, warmup=0.0, decay=0.5)
 """No Muon: its steps have their full size however small the divergence is, and that is mostly noise."""
 RL = RLConfig(groups=16, samples=8, max_new_tokens=320, weights="q8", eval_tasks=100)

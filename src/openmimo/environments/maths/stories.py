@@ -86,6 +86,22 @@ what number is {a} plus {b}?
 what is the total of {b} and {a}?
 {a}, {b}: what is the sum?
 if you put {b} with {a}, how much is that in total?
+
+{b} + {a}, what is that?
+{a} + {b}, please
+put {b} to {a}. what is that in total?
+if you have {b} and put {a} with it, how much is it?
+put {a} with {b}, how much is that in total?
+if i put {a} and {b} together, what do i get?
+what is that in total, {a} and {b}?
+{b} and {a}, what are they together?
+how much is {a} with {b} more?
+tell me the sum of {b} and {a}
+tell me how much {a} and {b} make
+when you add {a} to {b}, how much is that?
+add {a} and then {b}
+i add {b} to {a}. how much is that in total?
+what is {a} more than {b}?
 """,
     "-": """
 [what is|what's] {a} - {b}?
@@ -128,6 +144,21 @@ the difference between {b} and {a}
 give me the difference between {a} and {b}
 what is the difference between {a} and {b}?
 if {b} of {a} are gone, how much is left?
+
+take {b} from {a}, please
+from {a} i take {b}. what is left?
+from {a} we take {b}, how much is that?
+when you take {b} from {a}, what do you get?
+what do you get if you take {b} from {a}?
+between {b} and {a}, what is the difference?
+what is the difference between {b} and {a}?
+give me the difference of {b} and {a}
+{b} and {a}, what is the difference?
+tell me {a} without {b}
+{a} without {b}
+what is {a} take away {b}?
+{a} - {b}, what is that?
+how much is {a} - {b}?
 """,
     "*": """
 [what is|what's] {a} * {b}?
@@ -167,6 +198,22 @@ can you multiply {a} and {b}?
 what do {a} and {b} make when you multiply them?
 i need the product of {b} and {a}
 {b} times {a}, how much is that?
+
+{a} x {b}
+{b} x {a}
+how much is {a} x {b}?
+tell me {a} x {b}
+{a} x {b}, what is that?
+please work out {b} x {a}
+[calculate|give me] {a} x {b}
+the product of {b} and {a}, what is it?
+{a} and {b}, multiply them
+what is {a} and {b} multiplied?
+when you multiply {a} and {b}, what do they make?
+if you multiply {b} and {a}, how much is the product?
+find the product of {a} and {b}
+{a} times {b} is how much?
+tell me what {b} times {a} is
 """,
     "equation": """
 [solve|work out] {e}
@@ -238,6 +285,13 @@ to the {a} {t} of {n}, {m} adds {b}. how many are there then?
 {b} {t} were brought by {m} and {a} by {n}. how many is that in all?
 one box holds {a} {t}, the other holds {b}. how many {t} is that together?
 in one box are {b} {t} and in the other {a}. how many do both hold?
+
+if {n} has {b} {t} and {m} brings {a} more, how many does {n} have then?
+{n} gets {b} {t} from {m} and had {a}. how many does {n} have then?
+how many {t} are there in all if {m} has {a} and {n} has {b}?
+{a} {t} in one box, {b} {t} in the other. how many do they hold together?
+{b} more {t} come to the {a} that {n} has. how many are there?
+if {m} gives {n} {b} {t} and {n} has {a}, how many is that in all?
 """,
     "leave": """
 {n} has {a} {t} and gives {b} of them to {m}. how many {t} are left?
@@ -269,6 +323,13 @@ with {b} of {a} {t} gone, how many are left?
 {n} had {a} {t} but gave {b} to {m}. how many are left?
 {n} gave {b} {t} to {m} and had {a} before. how many does {n} still have?
 when {b} of the {a} {t} in the box go to {m}, how many does {n} keep?
+
+{n} had {a} {t}. {n} used {b} of them. how many are left?
+{m} had {a} {t} and gave {b} away. how many does {m} have now?
+{n} used {b} of the {a} {t}. how many does {n} have now?
+{n} gives {b} of {a} {t} to {m}. how many are left for {n}?
+there were {a} {t}, {b} of them are gone now. how many are left?
+when {n} takes {b} of {a} {t}, how many does {m} keep?
 """,
     "minutes": """
 the washing machine takes {a} minutes and then the dryer takes {b}. how many minutes is that together?
@@ -406,6 +467,13 @@ by how many degrees is the hall with {b} colder than the room with {a}?
 the room was at {b} degrees and now it has {a}. by how many degrees is it warmer?
 from {a} degrees it went to {b}. how many degrees colder is it now?
 the room is at {b} degrees and must get to {a}. how many degrees more is that?
+
+between {a} degrees and {b} degrees, how many degrees is that?
+how many degrees is it from {b} degrees to {a} degrees?
+inside it is {a} degrees, outside {b}. how many degrees warmer is it inside?
+the hall is at {b} degrees and must get to {a}. how many degrees is that?
+it is {b} degrees. how many degrees more until it is {a}?
+how many degrees are there between {a} and {b} degrees?
 """,
     "in_and_out": """
 {n} has {a} {t}, gets {b} more and gives {c} to {m}. how many {t} are left?
@@ -437,6 +505,12 @@ how many {t} does {n} keep if {a} and then {b} come and {c} go to {m}?
 of {a} {t} here and {b} there {c} are gone. how many are still left?
 there were {a} {t}. {b} were brought and {c} were used. how many are there now?
 with {a} {t} and {b} more, how many are left when {c} are used?
+
+{n} and {m} had {a} and {b} {t}. they used {c}. how many do they have now?
+{n} puts {b} {t} with the {a} in the box, then {m} takes {c}. how many are left?
+if {a} {t} come and then {b} more, and {c} go to {m}, how many does {n} keep?
+after {n} puts {b} {t} to the {a} that were there, {c} are used. how many are there now?
+from {a} {t} and {b} more {n} takes {c}. how many are left?
 """,
     "shelves": """
 there are {b} boxes with {a} {t} each, and {c} more {t}. how many {t} are there together?
@@ -495,6 +569,13 @@ how many kWh does the battery still hold if it had {a} and the house used {b} an
 {n} had {a} {t}. {b} went to {m} and {c} were used. how many does {n} still have?
 of {a} {t} {n} gives away {b} and then {c} more. how many does {n} keep?
 with {b} kWh for the heater and {c} kWh for the oven, how many of {a} kWh are left?
+
+the heater takes {b} of {a} kWh and the oven {c}. how many kWh are left?
+without {b} kWh for the car and {c} kWh for the oven, how many of {a} kWh are left?
+how many of the {a} kWh are left after {b} kWh for the oven and {c} kWh for the heater?
+if the oven takes {b} and the car {c} of {a} kWh, how many kWh are left?
+in the battery are {a} kWh. {b} go to the car, {c} to the oven. how many kWh are left?
+of {a} {t} {n} takes {b} and {m} takes {c}. how many are left?
 """,
     "bill": """
 the washing machine used {a} kWh and the dryer {b} kWh. one kWh costs {c} cents. what does it cost together?
@@ -524,6 +605,13 @@ with {c} cents for each kWh, how many cents are {a} kWh and {b} kWh in total?
 the car took {a} kWh on one day and {b} on another. one kWh costs {c} cents. how many cents is that?
 for {c} cents each {n} buys {b} {t} and {m} buys {a}. how many cents is that together?
 the fridge needs {b} kWh and the oven {a}. if a kWh costs {c} cents, what do both cost together?
+
+what do {a} {t} and {b} more cost if each costs {c} cents?
+if one costs {c} cents, how many cents are {a} {t} and then {b} more?
+{n} sells {a} {t} and then {b} more, each for {c} cents. how many cents does {n} get?
+at {c} cents each, what do {a} {t} and {b} {t} cost together?
+how many cents do {n} and {m} pay if they buy {a} and {b} {t} for {c} cents each?
+{a} kWh for {n} and {b} kWh for {m} at {c} cents each. what is that in all?
 """,
     "charge": """
 the battery of the car holds {a} kWh and has {b} kWh now. it gets {c} kWh an hour. how many hours does it take?
