@@ -60,6 +60,7 @@ MAX_GAP = 4500
 """Positions left out between notes and questions, so that distances come up that no batch has room for."""
 
 Group = Callable[[random.Random, Split, Split, int], Sequence[Task]]
+Drill = Callable[[random.Random], list[Message]]
 _GROUPS: Mapping[str, Group] = {
     "car": partial(car.sample_group, weights=TRAINED_CAR),
     "energy": partial(energy.sample_group, weights=TRAINED_ENERGY),
@@ -138,24 +139,29 @@ class Trees:
             progress: point of the run, for the curriculum.
             count: of requests.
         Returns:
-            the tree, and the task of each branch but the drills.
+            the tree, and the tasks of its first branches; drills and slips come after them.
         """
+        tasks, drill = self._draw(rng, suite, problems, phrasings, progress, count)
+        branches = [self.branch(rng, task) for task in tasks]
+        if problems == "train":
+            slips = (self.slip(rng, suite, task) for task in tasks if suite in ACTING)
+            branches += [self.cut((drill if n else number_drill)(rng)) for n in range(DRILLS.get(suite, 0))]
+            branches += [branch for branch in slips if branch is not None]
+        stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
+        return Tree(stem, branches), tasks
+
+    def _draw(
+        self, rng: random.Random, suite: str, problems: Split, phrasings: Split, progress: float, count: int
+    ) -> tuple[Sequence[Task], Drill]:
+        """Tasks that share a system message, and what draws drills about the same."""
         if suite == "home":
             home = sample_home(rng, curriculum(progress, rng), problems)
             weights = TRAINED_KINDS if problems == "train" else KIND_WEIGHTS
-            tasks: Sequence[Task] = sample_tasks(rng, home, count, phrasings, weights=weights)
-            drill = partial(home_drill, home=home)
-        elif suite in NOTES:
+            return sample_tasks(rng, home, count, phrasings, weights=weights), partial(home_drill, home=home)
+        if suite in NOTES:
             notes = recall.sample_notes(rng, problems, NOTES[suite])
-            tasks, drill = recall.sample_questions(rng, notes, phrasings, count), partial(note_drill, notes=notes)
-        else:
-            tasks, drill = _GROUPS[suite](rng, problems, phrasings, count), number_drill
-        drilled = DRILLS.get(suite, 0) if problems == "train" else 0
-        drills = [self.cut((drill if n else number_drill)(rng)) for n in range(drilled)]
-        stem = self.chat.encode(tasks[0].messages[:1], tasks[0].tools, add_generation_prompt=False)
-        slips = [self.slip(rng, suite, task) for task in tasks] if problems == "train" and suite in ACTING else []
-        extra = [branch for branch in slips if branch is not None]
-        return Tree(stem, [*(self.branch(rng, task) for task in tasks), *drills, *extra]), tasks
+            return recall.sample_questions(rng, notes, phrasings, count), partial(note_drill, notes=notes)
+        return _GROUPS[suite](rng, problems, phrasings, count), number_drill
 
     def branch(self, rng: random.Random, task: Task) -> Branch:
         """What follows the system turn. Most branches end with the first reply: what comes after a tool is easy."""
