@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from openmimo.environments.home.answers import Answer
+from openmimo.environments.home.answers import Answer, verb_of
 
 __all__ = [
     "ask_first", "cannot_find", "driving_answer", "leave_it", "no_tool", "number_answer", "reach_answer", "refused",
@@ -58,7 +58,8 @@ def state_answer(name: str, state: str, other: str) -> Answer:
     Returns:
         Such as "The left window is open."
     """
-    return Answer(f"The {name} is {state}.", (rf"\b{state}",), (rf"\b{other}",))
+    about = rf"\b(?:{name.split()[-1]}|it|they)\b"
+    return Answer(f"The {name} {verb_of(name)} {state}.", (about, rf"\b{state}\b"), (rf"\b{other}\b", "did not work"))
 
 
 def where_answer(text: str, place: str) -> Answer:

@@ -27,6 +27,7 @@ from openmimo.environments.car.cockpit import Cockpit
 from openmimo.environments.car.generate import COMMON_PLACES, ROOFS, SEATS, SWITCHES, WINDOWS, place_phrase
 from openmimo.environments.car.messages import sample_message
 from openmimo.environments.comparing import compared
+from openmimo.environments.home.answers import verb_of
 from openmimo.environments.home.words import PEOPLE, invent_word
 
 __all__ = ["GENERAL_KINDS", "Scene", "draw_draft", "say_percent", "say_time"]
@@ -391,6 +392,25 @@ def _ask_window(scene: Scene, cockpit: Cockpit) -> Draft:
     return Draft("ask_window", {"n": name}, _quotes(scene, [name]), answer=state_answer(name, *states))
 
 
+def _ask_trunk(scene: Scene, cockpit: Cockpit) -> Draft:
+    states = ("open", "closed") if cockpit.car.trunk_open else ("closed", "open")
+    return Draft("ask_trunk", {}, _quotes(scene, ["trunk"]), answer=state_answer("trunk", *states))
+
+
+def _ask_switch(scene: Scene, cockpit: Cockpit) -> Draft | None:
+    name = _one_of(scene, list(cockpit.car.switches))
+    if not name:
+        return None
+    states = ("on", "off") if cockpit.car.switches[name] else ("off", "on")
+    slots = {"n": name, "b": verb_of(name)}
+    return Draft("ask_switch", slots, _quotes(scene, [name]), answer=state_answer(name, *states))
+
+
+def _ask_climate(scene: Scene, cockpit: Cockpit) -> Draft:
+    states = ("on", "off") if cockpit.car.climate_on else ("off", "on")
+    return Draft("ask_climate", {}, _quotes(scene, ["climate"]), answer=state_answer("climate", *states))
+
+
 def _ask_far(scene: Scene, cockpit: Cockpit) -> Draft | None:
     place = _place(scene)
     if place is None or cockpit.car.is_driving:
@@ -428,6 +448,9 @@ _QUESTIONS: dict[str, Callable[[Scene, Cockpit], Draft | None]] = {
     "ask_locked": _ask_locked,
     "ask_plugged": _ask_plugged,
     "ask_window": _ask_window,
+    "ask_trunk": _ask_trunk,
+    "ask_switch": _ask_switch,
+    "ask_climate": _ask_climate,
     "ask_far": _ask_far,
     "ask_minutes": _ask_minutes,
     "ask_reach": _ask_reach,

@@ -339,6 +339,12 @@ def _ask_price(scene: Scene) -> Draft:
     return Draft("ask_price", {"t": _say_hour(scene.rng, hour)}, [board.hour_row(hour)], answer=answer)
 
 
+def _ask_now(scene: Scene) -> Draft:
+    board = scene.board
+    answer = _with_number(f"Power costs {board.prices[0]} ct now.", board.prices[0])
+    return Draft("ask_now", {}, [board.hour_row(board.first_hour)], answer=answer)
+
+
 def _with_number(text: str, value: int) -> Answer:
     """An answer that may name an hour beside its number."""
     return Answer(text, (rf"(?<![-\d.:]){value}(?!:)",), ("no tool", "cannot", "planned", "charging"))
@@ -409,6 +415,7 @@ def _ask_car(scene: Scene) -> Draft | None:
 
 _QUESTIONS: tuple[Callable[[Scene], Draft | None], ...] = (
     _ask_price,
+    _ask_now,
     _extreme("ask_cheapest", True, "cheapest"),
     _extreme("ask_dearest", False, "most expensive"),
     _ask_sun,

@@ -28,6 +28,7 @@ __all__ = [
     "temperature_answer",
     "time_answer",
     "unsupported_answer",
+    "verb_of",
     "which_answer",
     "yes_no_answer",
 ]
@@ -75,11 +76,13 @@ def after_tool(result: dict[str, Any]) -> str:
     """
     if "error" in result:
         return f"That did not work: {result['message']}."
-    return " ".join(_sentence(*item.split(": ", 1)) for item in result["success"])
+    items = (item.split(": ", 1) for item in result["success"])
+    return " ".join(f"The {name} {verb_of(name)} {state}." for name, state in items)
 
 
-def _sentence(name: str, state: str) -> str:
-    return f"The {name} {'are' if name.endswith(('doors', 'lights')) else 'is'} {state}."
+def verb_of(name: str) -> str:
+    """The verb that goes with a name: "are" for doors and lights, else "is"."""
+    return "are" if name.endswith(("doors", "lights")) else "is"
 
 
 def after_tools(results: Sequence[dict[str, Any]]) -> str:
