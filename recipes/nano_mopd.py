@@ -43,7 +43,7 @@ from openmimo.train.trainer import TrainConfig, train
 
 SPECIALISTS = {"recall": 150, "home": 200, "energy": 100, "programs": 100, "car": 80, "maths": 100}
 """Steps of each specialist."""
-REINFORCED = {"home": 12, "programs": 16}
+REINFORCED = {"home": 8, "programs": 12}
 """Steps of RL of those specialists that go on with it."""
 OPTIM = OptimConfig(lr=1e-3, matrix_lr=0.004, weight_decay=0.05, decay=0.6)
 RL_OPTIM = OptimConfig(lr=2e-4, weight_decay=0.0, warmup=0.0, decay=0.0)
