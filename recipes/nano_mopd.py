@@ -66,8 +66,8 @@ STORY = """
 ## Teachers, and their student
 
 The model of `recipes/nano.py` went on in one environment alone, under supervision on what it still got wrong there:
-{specialists}; some went on by {reinforced} steps of reinforcement learning from the verifiers' rewards alone, 16 tasks
-of 8 rollouts each. The sum is the model plus {merge} of what each of them had learnt (task arithmetic); the student
+{specialists}; some went on by reinforcement learning from
+the verifiers' rewards alone: {reinforced}, 16 tasks of 8 rollouts each. The sum is the model plus {merge} of what each of them had learnt (task arithmetic); the student
 began as the sum and was distilled on what it wrote itself from all of them, each the teacher of its environment
 (`recipes/nano_mopd.py`, the whole distribution, {mopd_steps} steps), and ships. Percent of the reward on held-out
 problems with held-out phrasings, greedy / sampled at temperature 1, {count} tasks each, 8-bit weights:
@@ -217,6 +217,11 @@ def merged(run: Run) -> Path:
     return folder
 
 
+def steps_of(parts: Mapping[str, int]) -> str:
+    """Such as "home (8 steps), programs (12 steps)"."""
+    return ", ".join(f"{name} ({steps} steps)" for name, steps in parts.items())
+
+
 def main() -> None:
     """Score everybody, and ship the student."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -233,9 +238,9 @@ def main() -> None:
         }
     )
     story = STORY.format(
-        specialists=", ".join(f"{name} ({steps} steps)" for name, steps in SPECIALISTS.items()),
+        specialists=steps_of(SPECIALISTS),
         merge=MERGE,
-        reinforced=", ".join(f"{steps} ({name})" for name, steps in REINFORCED.items()),
+        reinforced=steps_of(REINFORCED),
         mopd_steps=MOPD_STEPS,
         count=SCORED,
         table=table,
