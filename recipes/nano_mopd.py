@@ -66,11 +66,12 @@ STORY = """
 ## Teachers, and their student
 
 The model of `recipes/nano.py` went on in one environment alone, under supervision on what it still got wrong there:
-{specialists}; some went on by reinforcement learning from
-the verifiers' rewards alone: {reinforced}, 16 tasks of 8 rollouts each. The sum is the model plus {merge} of what each of them had learnt (task arithmetic); the student
-began as the sum and was distilled on what it wrote itself from all of them, each the teacher of its environment
-(`recipes/nano_mopd.py`, the whole distribution, {mopd_steps} steps), and ships. Percent of the reward on held-out
-problems with held-out phrasings, greedy / sampled at temperature 1, {count} tasks each, 8-bit weights:
+{specialists}.
+Some went on by reinforcement learning from the verifiers' rewards alone, 16 tasks of 8 rollouts each: {reinforced}.
+The sum is the model plus {merge} of what each specialist had learnt (task arithmetic); the student began as the sum and was
+distilled on what it wrote itself from all of them, each the teacher of its environment (`recipes/nano_mopd.py`, the
+whole distribution, {mopd_steps} steps), and ships. Percent of the reward on held-out problems with held-out phrasings,
+greedy / sampled at temperature 1, {count} tasks each, 8-bit weights:
 
 {table}
 
