@@ -3,7 +3,7 @@
 Shows: a specialist of each environment, trained under supervision on what it still gets wrong there, some of them by
 reinforcement too, from the verifiers' rewards alone; then the sum of what they have learnt, and the student that starts
 at it, is distilled from them on what it writes itself, and ships. Rollouts run with the 8-bit weights that are shipped.
-Hardware: 2 CPU cores, no GPU. Time: 40 minutes with bfloat16 (specialists 18, RL 2, student and its heads 12, scores 4).
+Hardware: 2 CPU cores, no GPU. Time: 40 minutes with bfloat16 (specialists 18, RL 2, student and heads 12, scores 4).
 Expect: the table of all of them in src/openmimo/weights/default/MODEL_CARD.md.
 
     torchrun --nproc-per-node 2 -m openmimo train sft recipes/nano_mopd.py --out runs/nano    # goes on from nano.py
