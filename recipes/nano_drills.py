@@ -32,7 +32,7 @@ def note_drill(rng: random.Random, notes: Notes) -> list[Message]:
     """Look up several notes by what comes later in them: who said it, or which thing of a sort somebody has."""
     said = [(fact.key, (fact.quote,)) for fact in notes.facts if fact.sort == "message"]
     owned = [(f"{fact.key.split()[-1]} of {fact.value}", (fact.quote_by_owner,)) for fact in _owned_once(notes)]
-    items: list[Item] = said if (rng.random() < 0.5 and said) or not owned else owned
+    items: Sequence[Item] = said if (rng.random() < 0.5 and said) or not owned else owned
     return _told(rng.sample(items, min(len(items), rng.randint(2, 6))))
 
 
