@@ -258,6 +258,8 @@ def corpus(template: ChatFormat, control_tokens: Sequence[str], seed: int, group
         suite = rng.choices(tuple(SUITES), tuple(SUITES.values()))[0]
         if suite == "home":
             tasks: Sequence[Task] = sample_tasks(rng, sample_home(rng, rng.randint(3, MAX_DEVICES), "train"), 8)
+        elif suite in NOTES:
+            tasks = recall.sample_group(rng, "train", "train", 8, NOTES[suite])
         else:
             tasks = _GROUPS[suite](rng, "train", "train", 8)
         for number, task in enumerate(tasks):

@@ -19,6 +19,7 @@ from openmimo.model.model import load_model
 from openmimo.train.recipe import Run
 from openmimo.train.rollout import percent_by_domain, roll_out
 
+NUM_HARD = 48
 pytestmark = pytest.mark.timeout(600)  # it trains a tokenizer, which takes minutes on a busy machine
 
 
@@ -75,10 +76,11 @@ def test_hard_tasks_are_those_whose_right_reply_is_not_the_first_choice(
     trees, environment = nano.prepare(tmp_path)[0], make_environment("programs")
     marker = nano_mopd.mark(load_model(Checkpoint.open(default_model_path())))
     hard = nano_mopd.Mistakes(environment, trees, marker)
-    tasks = list(hard.tasks("train", 5, 8))
+    tasks = list(hard.tasks("train", 5, NUM_HARD))
     with openmimo.load(default_model_path(), mtp="off") as engine:
         params = openmimo.SamplingParams(temperature=0, max_new_tokens=200)
-        pairs = [[(hard, task) for task in tasks], [(environment, task) for task in environment.tasks("train", 5, 8)]]
+        usual_tasks = environment.tasks("train", 5, NUM_HARD)
+        pairs = [[(hard, task) for task in tasks], [(environment, task) for task in usual_tasks]]
         drawn, usual = (percent_by_domain(roll_out(engine, some, 1, params))["programs"] for some in pairs)
     assert drawn < usual
     assert list(hard.tasks("eval", 5, 2)) == list(environment.tasks("eval", 5, 2))

@@ -15,7 +15,7 @@ from openmimo.train.recipe import Run, load_stage
 from recipes import toy
 
 pytestmark = pytest.mark.timeout(900)  # half a minute of computing, on a machine that may be busy
-PRETRAIN_STEPS, SFT_STEPS = 30, 32
+PRETRAIN_STEPS, SFT_STEPS = 30, 36
 
 
 @pytest.fixture(scope="module")

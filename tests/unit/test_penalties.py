@@ -83,7 +83,8 @@ def test_greedy_tokens_with_penalties_do_not_depend_on_drafts_chunks_or_neighbou
             others = [engine.submit([i, 4], SamplingParams(max_new_tokens=25, seed=i)) for i in range(3)]
             completion = engine.generate(PROMPT, params)
             assert list(completion.token_ids) == expected
-            assert mtp == "off" or sum(completion.stats.accepted) > 0  # rows past the first were used
+            if mtp in (1, 3):  # "auto" goes by the clock
+                assert sum(completion.stats.accepted) > 0  # rows past the first were used
             assert all(other.result(60) for other in others)
 
 

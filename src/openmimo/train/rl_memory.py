@@ -32,7 +32,15 @@ class Memory:
 
     @classmethod
     def from_run(cls, folder: Path, rl: RLConfig, domains: Sequence[str]) -> "Memory":
-        """Go through what an interrupted run has logged; the trainer has cut off what will be done again."""
+        """Go through what an interrupted run has logged; the trainer has cut off what will be done again.
+
+        Args:
+            folder: of the run.
+            rl: its settings.
+            domains: names of the environments, in the order of the keys of tasks.
+        Returns:
+            what the run remembered; nothing yet for a new one.
+        """
         memory = cls(rl, domains)
         path = folder / METRICS
         for record in read_metrics(path) if path.exists() else ():

@@ -70,6 +70,13 @@ class Player:
         return replace(losses, figures=figures)
 
     def evaluate(self, _: MiMo, step: int) -> dict[str, Any]:
+        """Score the model on held-out tasks; one that has forgotten too much gets its best weights back.
+
+        Args:
+            step: that was done last.
+        Returns:
+            percent by environment, greedy and sampled; in `restored` the step of the weights that came back.
+        """
         scores = self._score()
         assert self.memory is not None
         if not self.memory.saw_scores(scores["greedy"]):
