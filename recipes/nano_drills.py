@@ -13,7 +13,7 @@ from openmimo.environments.comparing import SIGNS, compared
 from openmimo.environments.home import Home
 from openmimo.environments.home.lookups import find, scan
 from openmimo.environments.home.mentions import Mention, named_mention
-from openmimo.environments.home.words import NOUNS, invent_word, noun_phrases
+from openmimo.environments.home.words import NOUNS, Noun, invent_word, noun_phrases
 from openmimo.environments.recall import Fact, Notes
 
 __all__ = ["home_drill", "note_drill", "number_drill"]
@@ -70,7 +70,11 @@ def _sum(rng: random.Random) -> Item:
 
 
 def _invented(rng: random.Random) -> Item:
-    name = f"{invent_word(rng)} {rng.choice(rng.choice(tuple(NOUNS.values()))).head}"
+    return _absent(invent_word(rng), rng.choice(rng.choice(tuple(NOUNS.values()))))
+
+
+def _absent(word: str, noun: Noun) -> Item:
+    name = f"{word} {noun.head}"
     return name, (f"{name}: none",)
 
 
@@ -80,8 +84,7 @@ def _looked_up(rng: random.Random, home: Home) -> Item:
     if device.nick and rng.random() < 0.6:
         return device.name, find(home, device, named_mention(device))
     if rng.random() < 0.2:
-        name = f"{invent_word(rng)} {device.noun.head}"
-        return name, (f"{name}: none",)
+        return _absent(invent_word(rng), device.noun)
     if rng.random() < 0.5:
         area = "" if rng.random() < 0.6 else device.area
         nouns = NOUNS.get(device.domain, [device.noun])

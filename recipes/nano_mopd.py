@@ -62,6 +62,8 @@ SCORED = 150
 """Held-out tasks of each environment in the table of teachers."""
 MERGE = 0.3
 """How much of what each specialist has learnt is added to the start."""
+SUM = "merged"
+"""Folder of the result, in the run's."""
 STORY = """
 ## Teachers, and their student
 
@@ -213,7 +215,7 @@ def merged(run: Run) -> Path:
     """The start plus a share of what each specialist has learnt since: a checkpoint."""
     start = load_model(Checkpoint.open(run.result_of("sft")))
     specialists = [load_model(Checkpoint.open(run.result_of("sft", name))) for name in SPECIALISTS]
-    model, folder = add_tasks(start, specialists, MERGE), run.out / "merged"
+    model, folder = add_tasks(start, specialists, MERGE), run.out / SUM
     save_checkpoint(folder, model.config.published, published_tensors(model), nano.checkpoint_files(run.out))
     return folder
 
@@ -234,7 +236,7 @@ def main() -> None:
             "start": dict.fromkeys(LESSONS, run.result_of("sft")),
             "specialist": {name: run.result_of("sft", name) for name in SPECIALISTS},
             "specialist after RL": {name: run.result_of("rl", name) for name in REINFORCED},
-            "sum": dict.fromkeys(LESSONS, merged(run)),
+            "sum": dict.fromkeys(LESSONS, run.out / SUM),
             "student": dict.fromkeys(LESSONS, student),
         }
     )

@@ -10,7 +10,7 @@ from openmimo.environments.home import HomeEnvironment
 
 COMPARISON = re.compile(r"(-?\d+)(<=|>=|==|!=|<|>)(-?\d+) (yes|no)")
 SUM = re.compile(r"(?<![+:\d])(\d+)((?:[+-]\d+=\d+)+)")
-LEAST = {"home": 20, "car": 40, "energy": 500, "programs": 80}
+LEAST = {"home": 60, "car": 80, "energy": 600, "programs": 100}
 
 
 def reasonings(name: str) -> list[str]:

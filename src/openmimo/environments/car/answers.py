@@ -48,16 +48,18 @@ def yes_no(is_yes: bool, what: str, yes: str, no: str) -> Answer:
     )
 
 
-def state_answer(name: str, state: str, other: str) -> Answer:
+def state_answer(name: str, is_so: bool, yes: str, no: str) -> Answer:
     """Which of two states something is in, however the question was turned.
 
     Args:
         name: of the thing.
-        state: as it is.
-        other: as it is not.
+        is_so: which it is.
+        yes: the one state.
+        no: its opposite.
     Returns:
         Such as "The left window is open."
     """
+    state, other = (yes, no) if is_so else (no, yes)
     about = rf"\b(?:{name.split()[-1]}|it|they)\b"
     return Answer(f"The {name} {verb_of(name)} {state}.", (about, rf"\b{state}\b"), (rf"\b{other}\b", "did not work"))
 

@@ -131,15 +131,25 @@ class Cockpit:
 
     def _place(self, name: str) -> str:
         roads, start = self.car.roads, self.car.place
-        km, percent = round(roads.km(start, name)), self.car.trip_percent(start, name, self.outside_c)
+        km, percent = round(roads.km(start, name)), self.percent_to(name)
         return f"{km} km, {roads.minutes(start, name)} min, {percent}%"
 
     def _stop(self, name: str) -> str:
         return "{}%, then {}%".format(*self.stop_percents(name))
 
+    def percent_to(self, place: str) -> int:
+        """What the drive from where the car is takes.
+
+        Args:
+            place: destination.
+        Returns:
+            Percent of the battery.
+        """
+        return self.car.trip_percent(self.car.place, place, self.outside_c)
+
     def stop_percents(self, name: str) -> tuple[int, int]:
         """What the drive to `far` takes by way of a charger: percent up to it, percent after it."""
-        first = self.car.trip_percent(self.car.place, name, self.outside_c)
+        first = self.percent_to(name)
         return first, self.car.trip_percent(name, self.far, self.outside_c)
 
     def ready_minutes(self) -> int:

@@ -77,7 +77,7 @@ def trip_text(cockpit: Cockpit) -> str:
 
 def _need_percent(cockpit: Cockpit) -> int:
     """What the way to the next place of the route takes."""
-    return cockpit.car.trip_percent(cockpit.car.place, cockpit.car.route[0], cockpit.outside_c)
+    return cockpit.percent_to(cockpit.car.route[0])
 
 
 def _is_at_stop(cockpit: Cockpit) -> bool:

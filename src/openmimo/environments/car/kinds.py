@@ -256,7 +256,7 @@ def _quotes(scene: Scene, names: list[str]) -> list[str]:
 
 
 def _is_too_far(cockpit: Cockpit, place: str) -> bool:
-    return cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c) > cockpit.car.percent
+    return cockpit.percent_to(place) > cockpit.car.percent
 
 
 def _action(scene: Scene) -> Draft | None:
@@ -300,8 +300,8 @@ def _too_far(scene: Scene) -> Draft | None:
 
 
 def _think_reach(cockpit: Cockpit, place: str) -> str:
-    need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
-    return f"battery {cockpit.car.percent}%, {compared(need, '<=', cockpit.car.percent)}"
+    percent = cockpit.car.percent
+    return f"battery {percent}%, {compared(cockpit.percent_to(place), '<=', percent)}"
 
 
 # ---- what is not there
@@ -388,27 +388,26 @@ def _ask_plugged(scene: Scene, cockpit: Cockpit) -> Draft | None:
 
 def _ask_window(scene: Scene, cockpit: Cockpit) -> Draft:
     name = scene.rng.choice(list(cockpit.car.windows))
-    states = ("open", "closed") if cockpit.car.windows[name] > 0 else ("closed", "open")
-    return Draft("ask_window", {"n": name}, _quotes(scene, [name]), answer=state_answer(name, *states))
+    answer = state_answer(name, cockpit.car.windows[name] > 0, "open", "closed")
+    return Draft("ask_window", {"n": name}, _quotes(scene, [name]), answer=answer)
 
 
 def _ask_trunk(scene: Scene, cockpit: Cockpit) -> Draft:
-    states = ("open", "closed") if cockpit.car.trunk_open else ("closed", "open")
-    return Draft("ask_trunk", {}, _quotes(scene, ["trunk"]), answer=state_answer("trunk", *states))
+    answer = state_answer("trunk", cockpit.car.trunk_open, "open", "closed")
+    return Draft("ask_trunk", {}, _quotes(scene, ["trunk"]), answer=answer)
 
 
 def _ask_switch(scene: Scene, cockpit: Cockpit) -> Draft | None:
     name = _one_of(scene, list(cockpit.car.switches))
     if not name:
         return None
-    states = ("on", "off") if cockpit.car.switches[name] else ("off", "on")
-    slots = {"n": name, "b": verb_of(name)}
-    return Draft("ask_switch", slots, _quotes(scene, [name]), answer=state_answer(name, *states))
+    answer = state_answer(name, cockpit.car.switches[name], "on", "off")
+    return Draft("ask_switch", {"n": name, "b": verb_of(name)}, _quotes(scene, [name]), answer=answer)
 
 
 def _ask_climate(scene: Scene, cockpit: Cockpit) -> Draft:
-    states = ("on", "off") if cockpit.car.climate_on else ("off", "on")
-    return Draft("ask_climate", {}, _quotes(scene, ["climate"]), answer=state_answer("climate", *states))
+    answer = state_answer("climate", cockpit.car.climate_on, "on", "off")
+    return Draft("ask_climate", {}, _quotes(scene, ["climate"]), answer=answer)
 
 
 def _ask_far(scene: Scene, cockpit: Cockpit) -> Draft | None:
@@ -433,9 +432,8 @@ def _ask_reach(scene: Scene, cockpit: Cockpit) -> Draft | None:
     place = _place(scene)
     if place is None or cockpit.car.is_driving:
         return None
-    need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
     thought = [*_quotes(scene, [place]), _think_reach(cockpit, place)]
-    answer = reach_answer(place_phrase(place), need, cockpit.car.percent)
+    answer = reach_answer(place_phrase(place), cockpit.percent_to(place), cockpit.car.percent)
     return Draft("ask_reach", {"p": place_phrase(place)}, thought, answer=answer)
 
 

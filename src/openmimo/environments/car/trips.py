@@ -56,7 +56,7 @@ def _draw(scene: Scene, is_charge: bool, is_warm: bool) -> Draft | None:
 
 
 def _think_charge(cockpit: Cockpit, place: str, reserve: int, thought: list[str]) -> int:
-    need = cockpit.car.trip_percent(cockpit.car.place, place, cockpit.outside_c)
+    need = cockpit.percent_to(place)
     total, percent = need + reserve, cockpit.car.percent
     verdict = "enough" if total <= percent else "charge"
     thought += [cockpit.quote(place), f"{need}+{reserve}={compared(total, '<=', percent)}, {verdict}"]

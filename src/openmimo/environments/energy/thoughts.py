@@ -43,23 +43,23 @@ def load_lines(board: Board, problem: Problem, plan: Plan, load: Load) -> list[s
         prices = _whole_prices(problem, plan, range(start, start + load.hours), load.kw)
         if prices is None:
             return None
-        text, total = str(prices[0]), prices[0]
+        working, total = "", prices[0]
         for price in prices[1:]:
+            working += f"{total}+{price}="
             total += price
-            text += f"+{price}={total}"
-        starts.append((board.hours[start], text, total))
+        starts.append((board.hours[start], working, total))
     return [deadline_line(board, load), *_keep_best(starts)]
 
 
 def _keep_best(costs: Iterable[tuple[int, str, int]], sign: str = "<") -> list[str]:
-    """For each hour, text that ends with a cost, and that cost: a line that compares it with the best so far, and has
-    the first best after it with its hour."""
+    """For each hour, the working of a cost and that cost: a line that compares it with the best so far, and has the
+    first best after it with its hour."""
     lines, best, best_hour = list[str](), 0, 0
-    for hour, text, cost in costs:
-        shown = f"{text}{compared(cost, sign, best).removeprefix(str(cost))}" if lines else text
+    for hour, working, cost in costs:
+        shown = compared(cost, sign, best) if lines else cost
         if not lines or SIGNS[sign](cost, best):
             best, best_hour = cost, hour
-        lines.append(f"{hour}: {shown} | {best_hour} {best}")
+        lines.append(f"{hour}: {working}{shown} | {best_hour} {best}")
     return lines
 
 
@@ -93,8 +93,12 @@ def car_lines(board: Board, problem: Problem, plan: Plan, target: int) -> tuple[
     head = f"{target}-{car.percent}={target - car.percent}, {job.hours} h, by {by}-1={last}"
     lines, lowest = [board.car_row(), head], list[tuple[int, int]]()
     for hour, price in zip(board.hours, prices, strict=False):
-        place = next((i for i in range(len(lowest), 0, -1) if price >= lowest[i - 1][1]), 0)
-        checks = [compared(price, "<", lowest[i][1]) for i in range(len(lowest) - 1, max(place - 1, 0) - 1, -1)]
+        checks, place = list[str](), len(lowest)
+        for _, other in reversed(lowest):
+            checks.append(compared(price, "<", other))
+            if price >= other:
+                break
+            place -= 1
         lowest = [*lowest[:place], (hour, price), *lowest[place:]][: job.hours]
         kept = " ".join(f"{hour} {price}" for hour, price in lowest)
         lines.append(f"{hour}: {' '.join(checks) or price} | {kept}")
@@ -111,7 +115,7 @@ def extreme_lines(board: Board, is_lowest: bool) -> list[str]:
         Lines such as "20: 24<22 no | 19 22".
     """
     rows = zip(board.hours, board.prices, strict=True)
-    costs = ((hour, str(price), price) for hour, price in rows)
+    costs = ((hour, "", price) for hour, price in rows)
     return _keep_best(costs, "<" if is_lowest else ">")
 
 
