@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file
 
+import openmimo.model.attention
+import openmimo.model.moe
+import openmimo.train.loss
 from openmimo.checkpoint import Checkpoint, save_checkpoint
 from openmimo.config import parse_config
 from openmimo.model.attention import Layout
@@ -15,6 +18,7 @@ from openmimo.model.model import load_model, new_model, published_tensors
 from openmimo.model.moe import MoE, Router, balance_bias
 from openmimo.model.mtp import shift_left
 from openmimo.train.data import Branch, Tree, pack
+from openmimo.train.loss import LossWeights, compute_losses
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 TOLERANCE = 1e-4  # float32 sums in another order; observed 3e-6
@@ -110,6 +114,35 @@ def test_documents_packed_end_to_end_do_not_see_each_other():
     documents = torch.tensor([[0] * 5 + [1] * 3])
     packed = model(torch.tensor([first + second]), Layout(positions, documents, torch.zeros_like(documents)))[0]
     assert torch.allclose(packed[5:], model(torch.tensor([second]))[0], atol=1e-5)
+
+
+@torch.no_grad()
+def test_attention_in_blocks_equals_attention_over_all_columns(monkeypatch):
+    model = small_model()
+    ids = torch.randint(50, (2, 14), generator=torch.Generator().manual_seed(0))
+    whole = model(ids)
+    monkeypatch.setattr(openmimo.model.attention, "BLOCK", 3)
+    assert torch.allclose(model(ids), whole, atol=1e-5)
+
+
+def test_rows_padded_for_bfloat16_products_change_no_loss_and_no_gradient(monkeypatch):
+    model = small_model().train()
+    batch = pack([Tree([7, 3, 9], [Branch([5, 6, 30, 2], [1.0, 0.1, 1.0, 0.0])])], pad_id=0)
+
+    def losses_and_gradients():
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = compute_losses(model, batch, LossWeights(mtp=0.0))
+        losses.total.backward()
+        slopes = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+        return torch.tensor([losses.total.detach(), losses.trunk, losses.accuracy]), torch.cat(slopes)
+
+    padded, padded_slopes = losses_and_gradients()
+    for module in (openmimo.model.moe, openmimo.train.loss):
+        monkeypatch.setattr(module, "row_grid", lambda device: 1)
+    plain, plain_slopes = losses_and_gradients()
+    assert torch.allclose(padded, plain, rtol=1e-3)
+    assert torch.cosine_similarity(padded_slopes, plain_slopes, dim=0) > 0.999
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from openmimo.config import LayerConfig, ModelConfig
 
 __all__ = ["Attention", "Geometry", "Layout", "apply_rotary", "attend"]
 
+BLOCK = 128
+"""Queries of a stem that attend together."""
 Rotary = tuple[Tensor, Tensor]
 HIDDEN = -1e30
 """Added to the logit of a key that must not be seen; finite, so that a row without keys stays free of NaN."""
@@ -148,12 +150,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, sink_H: Tensor | None)
     Source: attention sink of MiMo-V2-Flash, report section on hybrid attention.
     """
     lead = q.shape[:-3]
-    if sink_H is None:
+    is_bf16_on_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    if sink_H is None and not is_bf16_on_cpu:  # there, products take half the fused kernel's time, forward and back
         q, k, v, mask = (t.flatten(0, -4) for t in (q, k, v, mask))  # the fused kernel knows one dimension before heads
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0).unflatten(0, lead)
-    k, v, mask = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1)), F.pad(mask, (0, 1))
-    logits = q @ k.transpose(-1, -2) + mask
-    logits[..., -1] += sink_H.to(logits.dtype)[:, None]
+    if sink_H is not None:
+        k, v, mask = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1)), F.pad(mask, (0, 1))
+    logits = (q @ k.transpose(-1, -2)).add_(mask)
+    if sink_H is not None:
+        logits[..., -1] += sink_H.to(logits.dtype)[:, None]
     return torch.softmax(logits, dim=-1) @ v
 
 
@@ -193,9 +198,19 @@ class Attention(nn.Module):
             out_BHTU = self._stem_and_slots(q, k, v, visible, geometry.layout)
         return self.o_proj(out_BHTU.transpose(1, 2).flatten(2))
 
+    def _stem(self, q: Tensor, k: Tensor, v: Tensor, mask_BPP: Tensor) -> Tensor:
+        """Block by block: no query sees a key of a later column, or one before its window."""
+        stem, window, outputs = q.shape[2], self.layer.window, []
+        for first in range(0, max(stem, 1), BLOCK):
+            queries = slice(first, min(first + BLOCK, stem))
+            keys = slice(max(0, first - window) if window is not None else 0, queries.stop)
+            mask = mask_BPP[:, :, queries, keys]
+            outputs.append(attend(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask, self.attention_sink_bias))
+        return torch.cat(outputs, dim=2)
+
     def _stem_and_slots(self, q: Tensor, k: Tensor, v: Tensor, visible: Visible, layout: Layout) -> Tensor:
         stem, slots = layout.stem_length, layout.num_slots
-        out = attend(q[:, :, :stem], k[:, :, :stem], v[:, :, :stem], visible.stem_BPP, self.attention_sink_bias)
+        out = self._stem(q[:, :, :stem], k[:, :, :stem], v[:, :, :stem], visible.stem_BPP)
         if visible.slot_BRSK is None:
             return out
 

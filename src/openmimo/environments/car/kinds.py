@@ -245,9 +245,13 @@ def _draft(scene: Scene, intents: tuple[str, ...]) -> Draft | None:
     if drawn is None or drawn[1].tool not in scene.offered:
         return None
     intent, action = drawn
-    if intent == "navigate" and _is_too_far(scene.cockpit, action.arguments["place"]):
-        return None
-    return Draft(intent, action.slots, _quotes(scene, action.names), (ToolCall(action.tool, action.arguments),))
+    thought = _quotes(scene, action.names)
+    if intent == "navigate":
+        place = action.arguments["place"]
+        if _is_too_far(scene.cockpit, place):
+            return None
+        thought.append(_think_reach(scene.cockpit, place))
+    return Draft(intent, action.slots, thought, (ToolCall(action.tool, action.arguments),))
 
 
 def _quotes(scene: Scene, names: list[str]) -> list[str]:

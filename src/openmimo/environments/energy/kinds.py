@@ -39,6 +39,9 @@ __all__ = ["KINDS", "Scene", "draw_draft"]
 
 LEAST_SAVING = 0.1
 MOST_WINDOWS = 8
+MOST_CAR_HOURS, MOST_KEPT, MOST_KEPT_OF_TWO = 4, 24, 16
+"""Hours of charging, and these times the hours that they are searched in, alone and after an appliance, so that the
+thought stays short."""
 
 
 class Scene(NamedTuple):
@@ -200,8 +203,8 @@ def _draw_car(scene: Scene) -> tuple[CarJob, int] | None:
     rng, car = scene.rng, scene.board.car
     if car is None or car.percent >= 90:
         return None
-    hours = rng.randint(1, min(3, (100 - car.percent) // car.per_hour))
-    by = rng.randint(hours + 1, len(scene.board.hours))
+    hours = rng.randint(1, min(MOST_CAR_HOURS, (100 - car.percent) // car.per_hour))
+    by = rng.randint(hours + 1, min(len(scene.board.hours), MOST_KEPT // hours))
     return CarJob(hours, car.kw, by), car.percent + hours * car.per_hour
 
 
@@ -222,7 +225,7 @@ def _plan_car(scene: Scene) -> Draft | None:
 
 def _plan_both(scene: Scene) -> Draft | None:
     drawn, loads = _draw_car(scene), _draw_loads(scene, 1)
-    if not drawn or not loads or loads[0].by - loads[0].hours > 5:
+    if not drawn or not loads or loads[0].by - loads[0].hours > 5 or drawn[0].hours * drawn[0].by > MOST_KEPT_OF_TWO:
         return None
     problem = _problem(scene.board, loads=loads, car=drawn[0])
     first = _plan_loads(scene, problem, (loads[0].name,))
