@@ -2,7 +2,7 @@
 
 import { html, pressable, pulse, svg } from "./dom.js";
 
-const [LEFT, WIDTH, TOP, HEIGHT, ROW] = [4.3, 10.2, 0.9, 4.2, 0.72];
+const [LEFT, WIDTH, TOP, HEIGHT, ROW] = [4.7, 9.8, 0.9, 4.2, 0.72];
 const LEAST_SCALE_CT = 40;
 const MOST_KWH = 8;
 
@@ -52,7 +52,7 @@ class Hours {
     const column = {
       price: bar("price", x + 0.12, this.step * 0.5),
       sun: bar("sun", x + this.step * 0.62, this.step * 0.28),
-      cost: svg("text", { class: "value", x: x + 0.12 + this.step * 0.25, "text-anchor": "middle" }),
+      cost: svg("text", { class: "value", x: middle, "text-anchor": "middle" }),
       hour: text("note", TOP + HEIGHT + 0.45),
       title: svg("title"),
     };
@@ -70,8 +70,8 @@ class Hours {
         node.setAttribute("height", height);
         return TOP + HEIGHT - height;
       };
-      column.cost.setAttribute("y", rise(column.price, price / scale) - 0.12);
-      rise(column.sun, sun / MOST_KWH);
+      const tops = [rise(column.price, price / scale), rise(column.sun, sun / MOST_KWH)];
+      column.cost.setAttribute("y", Math.min(...tops) - 0.12);
       column.cost.textContent = `${price} ct`;
       column.hour.textContent = clock(hour);
       column.price.classList.toggle("cheapest", price === cheapest);
