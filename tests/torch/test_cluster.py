@@ -14,6 +14,7 @@ import ray
 import torch
 
 from openmimo.cli import main
+from openmimo.cluster import cluster as cluster_module
 from openmimo.cluster import players as players_module
 from openmimo.cluster.actors import here
 from openmimo.cluster.cluster import RayCluster, Sizes
@@ -38,6 +39,8 @@ from openmimo.train.trainer import TrainConfig
 from openmimo.train.workplace import ThisProcess, play_all, work_at
 from tests.torch.cluster_worlds import Locked, Odd, Troubled
 from tests.torch.drill_model import save, tiny_model
+from tests.torch.two_processes import RECIPE as BOTH
+from tests.torch.two_processes import together
 
 PARAMS = SamplingParams(max_new_tokens=6, seed=3, routes=True)
 TIMEOUT_S = 4.0
@@ -201,6 +204,21 @@ def test_distillation_is_that_of_one_process_though_a_teacher_is_killed(cluster,
     assert killed[0].deaths == 1
 
 
+@pytest.mark.timeout(300)
+def test_two_learners_distil_as_they_do_without_a_cluster(cluster, tmp_path):
+    recipe = tmp_path / "both.py"
+    recipe.write_text(BOTH)
+    for seed, name in enumerate(("student", "teacher")):
+        save(tiny_model(seed), tmp_path / name)
+    address = ray.get_runtime_context().gcs_address
+    here, there = (
+        what_became(together(recipe, "mopd", *options, folder=str(len(options))), "loss", "kl by domain", "reward")
+        for options in ((), ("--ray", address))
+    )
+    assert here == there
+    assert here[1][0][0] > 0
+
+
 def test_a_judge_that_hangs_and_one_that_dies_are_replaced(toolbox, tmp_path):
     world = Troubled(tmp_path)
     (task,) = world.tasks("train", 0, 1)
@@ -235,6 +253,9 @@ def test_what_cannot_work_is_refused(toolbox, tmp_path, capsys, monkeypatch):
         toolbox.place_of(Locked(threading.Lock()))
     assert main(["train", "sft", str(tmp_path), "--ray", "auto"]) == 2
     assert "--ray goes with rl and mopd" in capsys.readouterr().err
+    monkeypatch.setattr(cluster_module, "rank_and_world", lambda: (0, 2))
+    with pytest.raises(ConfigError, match="share a cluster that runs already"):
+        RayCluster("local").open_scorers(Teachers({}, tmp_path)).__enter__()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ray" else object())
     assert main(["train", "rl", str(Path("recipes/toy.py")), "--ray", "auto"]) == 2
     assert "pip install 'openmimo[ray]'" in capsys.readouterr().err

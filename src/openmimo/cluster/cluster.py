@@ -80,27 +80,33 @@ class RayCluster:
             self._is_ours = False
 
     @contextmanager
-    def open_players(self, plan: EnginePlan, tensors: Mapping[str, np.ndarray]) -> Iterator[RayPlayers]:
-        """Open an engine on every node, as `Workplace.open_players`.
+    def open_players(
+        self, plan: EnginePlan, tensors: Mapping[str, np.ndarray], share: tuple[int, int] = (0, 1)
+    ) -> Iterator[RayPlayers]:
+        """Open an engine on every node, or one process's share of them, as `Workplace.open_players`.
 
         Raises:
             ConfigError: as `join`.
         """
         toolbox, sizes = self.join(), self._sizes
-        with RayPlayers(plan, tensors, self._spots(sizes.players), toolbox, sizes.player_timeout_s) as players:
+        spots = self._spots(sizes.players, share)
+        with RayPlayers(plan, tensors, spots, toolbox, sizes.player_timeout_s) as players:
             self.players = players
             yield players
         self.players = None
 
     @contextmanager
     def open_scorers(self, teachers: Teachers) -> Iterator[RayScorers]:
-        """Open workers for every checkpoint, as `Workplace.open_scorers`.
+        """Open workers for every checkpoint, as `Workplace.open_scorers`; each of several learners has its own.
 
         Raises:
-            ConfigError: as `join`, or this is one of several learners.
+            ConfigError: as `join`, or several learners would each start a cluster.
         """
-        if rank_and_world()[1] > 1:
-            raise ConfigError("distillation on Ray has one learner: start it without torchrun")
+        if rank_and_world()[1] > 1 and self._address == "local":
+            raise ConfigError(
+                "several learners share a cluster that runs already: start one (ray start --head) and give 'auto' or "
+                "its address instead of 'local'"
+            )
         self.join()
         with RayScorers(teachers, self._sizes.teachers, self._sizes.teacher_timeout_s) as scorers:
             self.scorers = scorers
@@ -136,11 +142,12 @@ class RayCluster:
                     ) from error
         self._is_ours = True
 
-    def _spots(self, count: int) -> list[Spot]:
-        """A place for every engine."""
+    def _spots(self, count: int, share: tuple[int, int]) -> list[Spot]:
+        """A place for every engine of one of several processes, which have at least one each."""
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
         if not nodes:
             raise ConfigError(f"the Ray cluster at {self._address!r} has no node with a CPU: add one")
-        per_node = -(-count // len(nodes)) or 1
-        chosen = [nodes[number % len(nodes)] for number in range(count or len(nodes))]
+        count = max(count or len(nodes), share[1])
+        per_node = -(-count // len(nodes))
+        chosen = [nodes[number % len(nodes)] for number in range(share[0], count, share[1])]
         return [Spot(node["NodeID"], max(1, int(node["Resources"]["CPU"]) // per_node)) for node in chosen]

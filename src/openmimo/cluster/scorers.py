@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError
 from openmimo.cluster.actors import Warm, import_from, is_lost, reason, warm_up
 from openmimo.errors import TrainingError
 from openmimo.train.policy import PolicyBatch
-from openmimo.train.processes import CPU, training_device
+from openmimo.train.processes import CPU, rank_and_world, training_device
 from openmimo.train.teachers import Opinion, Teachers
 
 __all__ = ["RayScorers"]
@@ -54,7 +54,7 @@ class RayScorers:
 
     def __init__(self, teachers: Teachers, count: int, timeout_s: float):
         self._teachers, self._timeout_s = teachers, timeout_s
-        wanted = count * len(teachers.checkpoints)
+        wanted = count * len(teachers.checkpoints) * rank_and_world()[1]
         self._num_gpus = int(ray.cluster_resources().get("GPU", 0) >= wanted)
         self.deaths = 0
         self.workers = {folder: [self._hire(folder) for _ in range(count)] for folder in teachers.checkpoints}

@@ -7,7 +7,7 @@ what was written, and the student moves towards it. Nothing touches the disk in 
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +40,7 @@ from openmimo.train.preflight import (
     find_other_texts,
     read_fingerprint,
 )
-from openmimo.train.processes import from_first, training_device
+from openmimo.train.processes import from_first, rank_and_world, training_device
 from openmimo.train.rollout import Rollout
 from openmimo.train.rounding import rounded
 from openmimo.train.shards import whole
@@ -123,7 +123,9 @@ def distil(
     objective = practice.objective.for_vocabulary(model.config.vocab_size, bool(teachers.servers))
     practice = replace(practice, objective=objective)
     plan, place = EnginePlan(dict(model.config.published), files, practice.weights, practice.slots), workplace()
-    with place.open_scorers(teachers) as scorers, place.open_players(plan, published_tensors(model)) as players:
+    with ExitStack() as stack:
+        scorers = stack.enter_context(place.open_scorers(teachers))
+        players = stack.enter_context(place.open_players(plan, published_tensors(model), rank_and_world()))
         report = from_first(lambda: preflight(student, teachers, practice, model, players, Path(config.folder)))
         school = _School(model, players, teachers, scorers, practice, report, Path(config.folder))
         evaluate = None if score is None else lambda _, step: score(school.refreshed(), step)

@@ -61,12 +61,15 @@ class Scorers(Protocol):
 class Workplace(Protocol):
     """Where the work beside the learner's is done."""
 
-    def open_players(self, plan: EnginePlan, tensors: Mapping[str, np.ndarray]) -> AbstractContextManager[Players]:
+    def open_players(
+        self, plan: EnginePlan, tensors: Mapping[str, np.ndarray], share: tuple[int, int] = (0, 1)
+    ) -> AbstractContextManager[Players]:
         """Engines for a time.
 
         Args:
             plan: of each engine.
             tensors: first weights.
+            share: number of this process and number of processes that have players at the same time.
         Returns:
             the players; leaving the context ends them.
         """
@@ -81,7 +84,9 @@ class ThisProcess:
     """The workplace of a program that has not said otherwise: one engine, teachers one after another."""
 
     @contextmanager
-    def open_players(self, plan: EnginePlan, tensors: Mapping[str, np.ndarray]) -> Iterator[Players]:
+    def open_players(
+        self, plan: EnginePlan, tensors: Mapping[str, np.ndarray], share: tuple[int, int] = (0, 1)
+    ) -> Iterator[Players]:
         """Open one with as many threads as torch, as `Workplace.open_players`."""
         with (
             plan.open(tensors, torch.get_num_threads()) as engine,
