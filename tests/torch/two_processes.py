@@ -52,7 +52,8 @@ def mopd(run):
         count = 2 + 5 * (number % 2)
         return {name: [(DRILLS[name], task) for task in DRILLS[name].tasks("train", number, count)]
                 for name in ("sum", "order")}
-    practice = Practice(draw, params=SamplingParams(max_new_tokens=4), slots=16, part_tokens=64)
+    weights = os.environ.get("WEIGHTS", "f32")
+    practice = Practice(draw, params=SamplingParams(max_new_tokens=4), weights=weights, slots=16, part_tokens=64)
     return distil(folder / "student", teachers, practice, run.config(2, **SETTINGS, weights=LossWeights(mtp=0.3)))
 
 def rl(run):

@@ -117,7 +117,7 @@ def distil(
         TrainingError: as `train`, or a teacher's server fails.
     Source: MOPD, section 4.4 of the MiMo-V2-Flash report.
     """
-    _check(teachers, practice, config)
+    _check(teachers, practice)
     files = {name: (student / name).read_text(encoding="utf-8") for name in TEXT_FILES if (student / name).is_file()}
     model = load_model(Checkpoint.open(student))
     objective = practice.objective.for_vocabulary(model.config.vocab_size, bool(teachers.servers))
@@ -303,7 +303,7 @@ def play(players: Players, practice: Practice, step: int, only: str | None = Non
     return {domain: [next(groups) for _ in tasks] for domain, tasks in drawn.items()}
 
 
-def _check(teachers: Teachers, practice: Practice, config: TrainConfig) -> None:
+def _check(teachers: Teachers, practice: Practice) -> None:
     """A setting that cannot take effect is an error."""
     objective = practice.objective
     if objective.is_full and teachers.servers:
@@ -316,7 +316,5 @@ def _check(teachers: Teachers, practice: Practice, config: TrainConfig) -> None:
             f"alpha={objective.alpha} compares samples of one task, but samples={practice.samples}: take at least 2, "
             "or alpha=0"
         )
-    if config.shards and practice.weights != "f32":
-        raise ConfigError(f"weights={practice.weights!r} rounds weights that are whole: choose shards=False, or 'f32'")
     if practice.params.temperature != 1 or practice.params.top_k or practice.params.top_p < 1 or practice.params.min_p:
         raise ConfigError("the student must write as it is: temperature 1 and no filters")

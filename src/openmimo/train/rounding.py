@@ -12,6 +12,7 @@ from torch import Tensor
 from openmimo import _native
 from openmimo.formats import Quantized, dequantize
 from openmimo.model.model import MiMo
+from openmimo.train.shards import own
 
 __all__ = ["CodeBits", "round_weight", "rounded"]
 
@@ -27,22 +28,22 @@ def rounded(model: MiMo, bits: CodeBits) -> Iterator[None]:
     Gradients that are taken inside pass straight through the rounding to the floats.
 
     Args:
-        model: float32; changed in place for the time being.
+        model: float32, split over processes or not; changed in place for the time being.
         bits: of a code.
     Yields:
         nothing.
     Source: straight-through estimator (Bengio et al. 2013); codes and scales are those of the native engine.
     """
-    own = {name: parameter.data for name, parameter in model.named_parameters() if CODED.search(name)}
+    # A split model is cut between rows, and a scale belongs to one row: every process rounds its own.
+    parts = [own(parameter.data) for name, parameter in model.named_parameters() if CODED.search(name)]
+    floats = [part.clone() for part in parts]
     try:
-        for name, parameter in model.named_parameters():
-            if name in own:
-                parameter.data = round_weight(parameter.data, bits)
+        for part in parts:
+            part.copy_(round_weight(part, bits))
         yield
     finally:
-        for name, parameter in model.named_parameters():
-            if name in own:
-                parameter.data = own[name]
+        for part, kept in zip(parts, floats, strict=True):
+            part.copy_(kept)
 
 
 def round_weight(weight: Tensor, bits: CodeBits) -> Tensor:
@@ -54,6 +55,8 @@ def round_weight(weight: Tensor, bits: CodeBits) -> Tensor:
     Returns:
         float32 of the same shape.
     """
+    if not weight.numel():
+        return weight  # of a process without a row
     rows_OI = np.ascontiguousarray(weight.detach().cpu().numpy().reshape(-1, weight.shape[-1]))
     codes_OI, scales_OG = _native.quantize(rows_OI, bits)
     values = dequantize(Quantized(bits, codes_OI, scales_OG))
