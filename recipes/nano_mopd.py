@@ -41,7 +41,7 @@ from openmimo.train.rollout import percent_by_domain, roll_out
 from openmimo.train.teachers import SELF, Teachers
 from openmimo.train.trainer import TrainConfig, train
 
-SPECIALISTS = {"recall": 150, "home": 200, "energy": 100, "programs": 100, "car": 80, "maths": 100}
+SPECIALISTS = {"recall": 60, "home": 120, "energy": 60, "programs": 60, "car": 60, "maths": 80}
 """Steps of each specialist."""
 REINFORCED = {"home": 8, "programs": 12}
 """Steps of RL of those specialists that go on with it."""

@@ -84,3 +84,17 @@ def test_what_is_scored_has_neither_drills_nor_slips(trees):
     assert len(tree.branches) == len(tasks)
     tree, tasks = trees.tree(random.Random(4), "home", "train", "train")
     assert len(tree.branches) >= len(tasks) + nano_data.DRILLS["home"]
+
+
+def test_the_tokenizer_is_trained_without_the_names_of_single_homes(trees, monkeypatch):
+    """Homes of another draw have others: most of what they have in common is left."""
+
+    def words(seed: int) -> set[str]:
+        return set(nano_data.WORD.findall(" ".join(nano_data.corpus(trees.chat, nano.CONTROL_TOKENS, seed, 160))))
+
+    one, other = words(0), words(1)
+    assert len(one - other) < 0.15 * len(one)  # 101 of 853
+    monkeypatch.setattr(nano_data, "COMMON_SHARE", 0.0)
+    everything = words(0)
+    assert one < everything
+    assert len(everything - words(1)) > 0.25 * len(everything)  # 395 of 1,303
