@@ -1,8 +1,8 @@
 """The default model: a 4M-parameter MiMo-V2-Flash that runs a home and a car through tools, plans, sums and remembers.
 
 Shows: training of the hybrid MoE on our own world, MTP heads added on the trained trunk, q8 export.
-Hardware: 2 CPU cores, no GPU. Time from an earlier copy of the model: 65 minutes with bfloat16 (2,300 steps 57,
-heads 3, scores 4), twice that without; from nothing several times that. A GPU runs the same file.
+Hardware: 2 CPU cores, no GPU. Time from an earlier copy of the model: 70 minutes with bfloat16 (1,500 steps 62,
+heads 2, scores 5), twice that without; from nothing several times that. A GPU runs the same file.
 Expect: the table in src/openmimo/weights/default/MODEL_CARD.md; `openmimo eval` measures it again.
 
     torchrun --nproc-per-node 2 -m openmimo train pretrain recipes/nano.py    # also goes on after an interruption
