@@ -60,7 +60,8 @@ def test_a_teacher_and_a_student_come_out_of_it_and_stand_in_one_table(out: Path
     teacher = nano_mopd.rl(Run(out, "rl", 1))
     student = nano_mopd.mopd(Run(out, "mopd", 1))
     both = {"maths": student, "programs": student}
-    table = nano_mopd.scoreboard({"teacher": {"maths": teacher}, "student": both}).splitlines()
+    models = {"teacher": {"maths": teacher}, "student": both}
+    table = nano_mopd.as_table({row: nano_mopd.score_all(folders) for row, folders in models.items()}).splitlines()
     assert table[0] == "| | maths | programs |"
     assert re.fullmatch(r"\| teacher \| \d+ / \d+ \|  \|", table[2])
     assert re.fullmatch(r"\| student \| \d+ / \d+ \| \d+ / \d+ \|", table[3])
