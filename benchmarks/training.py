@@ -2,7 +2,7 @@
 
 One process, one thread, batches of recipes/nano.py that the model in the package has marked. Prints medians and spreads
 over the steps, and the ratio of the step's multiplications (6 a token and active weight, attention not counted) to what
-the machine does in a square float32 product in the same run:
+the machine does in a square product in the same run; both in bfloat16 where the processor has it, as in training:
 
     python benchmarks/training.py
 """
@@ -32,6 +32,7 @@ from openmimo.train.loss import LossWeights, compute_losses
 from openmimo.train.memory import keep_freed_memory
 from openmimo.train.mining import Marker
 from openmimo.train.optim import make_optimizers
+from openmimo.train.processes import CPU, computes_bf16
 
 WARM_UP = 4
 """Steps that are not timed: every new shape builds kernels."""
@@ -72,7 +73,7 @@ def main() -> None:
         for step in range(WARM_UP + steps):
             with watch.part("draw and mark"):
                 batch = trees.training(step, 1, marker)
-            with watch.part("forward"):
+            with watch.part("forward"), torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16(CPU)):
                 losses = compute_losses(model, batch, LossWeights(mtp=0.0))
             with watch.part("backward"):
                 losses.total.backward()
@@ -100,8 +101,8 @@ def report(seconds: dict[str, list[float]], tokens: list[int], active: int) -> N
 
 
 def product_rate() -> float:
-    """Operations a second of a square float32 product, the median of five."""
-    matrix = torch.randn(SIDE, SIDE)
+    """Operations a second of a square product, the median of five."""
+    matrix = torch.randn(SIDE, SIDE, dtype=torch.bfloat16 if computes_bf16(CPU) else torch.float32)
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
