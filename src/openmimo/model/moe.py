@@ -1,12 +1,17 @@
 """Feed-forward blocks in torch: the dense gated MLP and the sigmoid-routed mixture of experts."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmimo.config import ModelConfig
 
-__all__ = ["MLP", "MoE", "Router", "balance_bias", "row_grid"]
+__all__ = ["MLP", "MoE", "Router", "balance_bias", "on_grid"]
+
+ROW_GRID = 64
 
 
 class MLP(nn.Module):
@@ -105,34 +110,39 @@ class MoE(nn.Module):
 
     def forward(self, x_BTC: Tensor, routes_BTK: Tensor | None = None, is_real_BT: Tensor | None = None) -> Tensor:
         """Map float [B, T, C] to float [B, T, C]; the rest as in `Router.forward`."""
-        spare = row_grid(x_BTC.device) - 1
-        gates_RE = F.pad(self.gate(x_BTC, routes_BTK, is_real_BT).flatten(0, 1), (0, 0, 0, spare))
-        x_RC = F.pad(x_BTC.flatten(0, 1), (0, 0, 0, spare))
-        chosen_ER = gates_RE.T != 0
-        fillers_E = -chosen_ER.sum(-1) % (spare + 1)
-        chosen_ER[:, len(x_RC) - spare :] = torch.arange(spare, device=x_RC.device) < fillers_E[:, None]
-        experts_N, rows_N = chosen_ER.nonzero().unbind(-1)  # sorted by expert
-        counts = chosen_ER.sum(-1).tolist()
+        gates_RE = self.gate(x_BTC, routes_BTK, is_real_BT).flatten(0, 1)
+        x_RC = x_BTC.flatten(0, 1)
+        experts_N, rows_N = (gates_RE.T != 0).nonzero().unbind(-1)  # sorted by expert
+        counts = (gates_RE != 0).sum(0).tolist()
         stacks = (self.gate_proj.unbind(), self.up_proj.unbind(), self.down_proj.unbind())
         outputs = [
-            F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
+            on_grid(partial(_expert, gate=gate, up=up, down=down), x)
             for x, gate, up, down in zip(x_RC[rows_N].split(counts), *stacks, strict=True)
         ]
         weighted_NC = torch.cat(outputs).float() * gates_RE[rows_N, experts_N, None]
         out_RC = torch.zeros_like(x_RC, dtype=torch.float32).index_add(0, rows_N, weighted_NC)
-        return out_RC[: len(x_RC) - spare].view_as(x_BTC).to(x_BTC.dtype)
+        return out_RC.view_as(x_BTC).to(x_BTC.dtype)
 
 
-def row_grid(device: torch.device) -> int:
-    """What to pad numbers of rows to a multiple of: a product in bfloat16 on a CPU builds a kernel for every new shape,
-    which takes twenty times as long as to run it.
+def _expert(x_NC: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    return F.linear(F.silu(F.linear(x_NC, gate)) * F.linear(x_NC, up), down)
+
+
+def on_grid(product: Callable[[Tensor], Tensor], x_RC: Tensor) -> Tensor:
+    """Run a product over rows whose number changes from call to call.
+
+    In bfloat16 on a CPU every new shape builds a kernel, which takes twenty times as long as to run it: there the rows
+    are padded to a multiple of ROW_GRID.
 
     Args:
-        device: that the product runs on.
+        product: maps each row by itself.
+        x_RC: float [R, C].
     Returns:
-        rows; 1 where padding gains nothing.
+        float [R, ...], what the product makes of the rows.
     """
-    return 64 if device.type == "cpu" and torch.is_autocast_enabled("cpu") else 1
+    if x_RC.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return product(x_RC)
+    return product(F.pad(x_RC, (0, 0, 0, -len(x_RC) % ROW_GRID)))[: len(x_RC)]
 
 
 @torch.no_grad()

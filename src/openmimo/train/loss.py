@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openmimo.model.model import MiMo
-from openmimo.model.moe import Router, row_grid
+from openmimo.model.moe import Router, on_grid
 from openmimo.train.data import PackedBatch
 from openmimo.train.schedule import Piecewise, Scheduled, value_at
 
@@ -120,11 +120,8 @@ def head_losses(model: MiMo, hidden_BTC: Tensor, batch: PackedBatch) -> HeadLoss
 
 def _cross_entropy(head, states_BTC: Tensor, ids_BT: Tensor, weights_BT: Tensor) -> tuple[Tensor, float, float]:
     rows = weights_BT.flatten().nonzero().squeeze(-1)
-    spare = -len(rows) % row_grid(rows.device)
-    weights_R = F.pad(weights_BT.flatten()[rows], (0, spare))
-    rows = F.pad(rows, (0, spare))
-    logits_RV = head(states_BTC.flatten(0, 1)[rows]).float()
-    ids_R = ids_BT.flatten()[rows]
+    logits_RV = on_grid(head, states_BTC.flatten(0, 1)[rows]).float()
+    ids_R, weights_R = ids_BT.flatten()[rows], weights_BT.flatten()[rows]
     losses_R = F.cross_entropy(logits_RV, ids_R, reduction="none")
     is_full = weights_R == 1
     count = is_full.sum().clamp_min(1)

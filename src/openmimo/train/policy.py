@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from openmimo.model.model import MiMo
+from openmimo.model.moe import on_grid
 from openmimo.train.data import Branch, PackedBatch, Tree, pack
 from openmimo.train.loss import HeadLosses, Losses, LossWeights, balance_loss, head_losses
 from openmimo.train.processes import from_all
@@ -231,7 +232,7 @@ def own_logits(model: MiMo, batch: PolicyBatch, replays: bool = False) -> tuple[
         trunk states [B, T, C], and float32 logits [R, V] that predict the own tokens.
     """
     hidden_BTC = model(batch.packed.ids_BT, batch.packed.layout, batch.routes_BTLK if replays else None)
-    return hidden_BTC, model.logits(hidden_BTC.flatten(0, 1)[batch.rows_R]).float()
+    return hidden_BTC, on_grid(model.logits, hidden_BTC.flatten(0, 1)[batch.rows_R]).float()
 
 
 @contextmanager
