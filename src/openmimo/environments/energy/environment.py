@@ -18,8 +18,9 @@ from openmimo.environments.language import Language
 __all__ = ["KIND_WEIGHTS", "LANGUAGE", "EnergyEnvironment", "sample_group"]
 
 KIND_WEIGHTS: Mapping[str, float] = {
-    "plan_1": 22, "plan_2": 12, "plan_car": 14, "plan_both": 10, "plan_battery": 9, "plan_shared": 3,
-    "run": 7, "cancel": 3, "reserve": 3, "state": 12, "missing": 4, "unsupported": 2, "too_late": 4,
+    "plan_1": 18, "plan_1_open": 6, "plan_2": 12, "plan_car": 12, "plan_car_open": 4, "plan_both": 10,
+    "plan_battery": 9, "plan_shared": 3, "run": 7, "cancel": 3, "reserve": 3, "state": 12, "missing": 4,
+    "unsupported": 2, "too_late": 4,
 }  # fmt: skip
 MAX_DRAWS = 20
 _OPTIONAL = {"CancelAppliance": 0.7, "EnergySetBattery": 0.9, "EnergySetReserve": 0.6}

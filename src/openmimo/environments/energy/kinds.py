@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from openmimo.chat import ToolCall
@@ -88,18 +89,17 @@ def _problem(board: Board, **wishes: Any) -> Problem:
     return Problem(board.prices, board.sun, board.feed_in_ct, house_kw=board.house_kw, **wishes)
 
 
-def _draw_loads(scene: Scene, count: int, is_shared: bool = False) -> tuple[Load, ...] | None:
-    """Appliances that are not planned yet, each with a deadline that leaves a choice."""
+def _draw_loads(scene: Scene, count: int, by: int = 0) -> tuple[Load, ...] | None:
+    """Appliances that are not planned yet, with that deadline, or each with one that leaves a choice."""
     rng, board = scene.rng, scene.board
     names = [name for name in board.appliances if name not in board.starts]
     if len(names) < count:
         return None
     last, loads = len(board.hours), []
-    shared = rng.randint(3, last) if is_shared else 0
     for name in rng.sample(names, count):
         appliance = board.appliances[name]
-        by = shared or rng.randint(min(last, appliance.hours + 1), last)
-        loads.append(Load(name, appliance.hours, appliance.kw, by))
+        own = by or rng.randint(min(last, appliance.hours + 1), last)
+        loads.append(Load(name, appliance.hours, appliance.kw, own))
     return tuple(loads) if all(load.hours < load.by for load in loads) else None
 
 
@@ -145,8 +145,9 @@ def _load_slots(scene: Scene, loads: tuple[Load, ...]) -> dict[str, str]:
     return {"d": _the(loads[0].name), "e": _the(loads[-1].name), "t": times[0], "u": times[-1]}
 
 
-def _plan_1(scene: Scene) -> Draft | None:
-    loads = _draw_loads(scene, 1)
+def _plan_1(scene: Scene, is_open: bool = False) -> Draft | None:
+    """An open plan has no deadline but the end of the board."""
+    loads = _draw_loads(scene, 1, len(scene.board.hours) if is_open else 0)
     if not loads:
         return None
     problem = _problem(scene.board, loads=loads)
@@ -154,7 +155,8 @@ def _plan_1(scene: Scene) -> Draft | None:
     if not worked:
         return None
     slots = _load_slots(scene, loads)
-    return _finish(scene, "plan_1", slots, problem, worked[0], worked[1], _schedule(scene.board, worked[1]))
+    intent = "plan_1_open" if is_open else "plan_1"
+    return _finish(scene, intent, slots, problem, worked[0], worked[1], _schedule(scene.board, worked[1]))
 
 
 def _plan_2(scene: Scene) -> Draft | None:
@@ -171,7 +173,8 @@ def _plan_2(scene: Scene) -> Draft | None:
 
 def _draw_two(scene: Scene) -> tuple[Load, ...] | None:
     """Two appliances, half of the time with one deadline; few windows, so that the thought stays short."""
-    loads = _draw_loads(scene, 2, is_shared=scene.rng.random() < 0.5)
+    shared = scene.rng.randint(3, len(scene.board.hours)) if scene.rng.random() < 0.5 else 0
+    loads = _draw_loads(scene, 2, shared)
     windows = sum(load.by - load.hours + 1 for load in loads or ())
     return loads if windows <= MOST_WINDOWS else None
 
@@ -199,12 +202,14 @@ def _plan_shared(scene: Scene) -> Draft | None:
     return None
 
 
-def _draw_car(scene: Scene) -> tuple[CarJob, int] | None:
-    rng, car = scene.rng, scene.board.car
+def _draw_car(scene: Scene, is_open: bool = False) -> tuple[CarJob, int] | None:
+    rng, car, last = scene.rng, scene.board.car, len(scene.board.hours)
     if car is None or car.percent >= 90:
         return None
     hours = rng.randint(1, min(MOST_CAR_HOURS, (100 - car.percent) // car.per_hour))
-    by = rng.randint(hours + 1, min(len(scene.board.hours), MOST_KEPT // hours))
+    by = last if is_open else rng.randint(hours + 1, min(last, MOST_KEPT // hours))
+    if hours * by > MOST_KEPT:
+        return None
     return CarJob(hours, car.kw, by), car.percent + hours * car.per_hour
 
 
@@ -213,14 +218,15 @@ def _car_slots(scene: Scene, job: CarJob, target: int) -> dict[str, str]:
     return {"r": percent, "t": _say_hour(scene.rng, _at(scene.board, job.by))}
 
 
-def _plan_car(scene: Scene) -> Draft | None:
-    drawn = _draw_car(scene)
+def _plan_car(scene: Scene, is_open: bool = False) -> Draft | None:
+    drawn = _draw_car(scene, is_open)
     problem = drawn and _problem(scene.board, car=drawn[0])
     worked = drawn and problem and car_lines(scene.board, problem, Plan(), drawn[1])
     if not drawn or not problem or not worked:
         return None
     plan, call = greedy_plan(problem), ToolCall("EnergyChargeCar", {"hours": worked[1]})
-    return _finish(scene, "plan_car", _car_slots(scene, *drawn), problem, worked[0], plan, (call,))
+    intent = "plan_car_open" if is_open else "plan_car"
+    return _finish(scene, intent, _car_slots(scene, *drawn), problem, worked[0], plan, (call,))
 
 
 def _plan_both(scene: Scene) -> Draft | None:
@@ -314,7 +320,7 @@ def _missing(scene: Scene) -> Draft | None:
     if not board.battery_kwh and rng.random() < 0.3:
         return Draft("plan_battery", {}, ["battery: none"], answer=cannot_find("the battery"))
     name = rng.choice([name for name in APPLIANCES if name not in board.appliances])
-    intent = rng.choice(("run", "plan_1", "ask_hours"))
+    intent = rng.choice(("run", "plan_1", "plan_1_open", "ask_hours"))
     return Draft(intent, {"d": _the(name), "t": hour}, [f"{name}: none"], answer=cannot_find(_the(name)))
 
 
@@ -434,8 +440,10 @@ def _state(scene: Scene) -> Draft | None:
 
 KINDS: dict[str, Callable[[Scene], Draft | None]] = {
     "plan_1": _plan_1,
+    "plan_1_open": partial(_plan_1, is_open=True),
     "plan_2": _plan_2,
     "plan_car": _plan_car,
+    "plan_car_open": partial(_plan_car, is_open=True),
     "plan_both": _plan_both,
     "plan_battery": _plan_battery,
     "plan_shared": _plan_shared,
