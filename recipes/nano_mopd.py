@@ -49,7 +49,7 @@ REINFORCED = {"home": 8, "programs": 12}
 OPTIM = OptimConfig(lr=3e-4, matrix_lr=0.0015, weight_decay=0.05, decay=0.75)
 RL_OPTIM = OptimConfig(lr=2e-4, weight_decay=0.0, warmup=0.0, decay=0.0)
 STUDENT_OPTIM = OptimConfig(lr=3e-5, weight_decay=0.0, warmup=0.0, decay=0.5)
-"""No Muon: its steps have their full size however small the divergence is. Where teachers are as near as here (0.002
+"""No Muon: its steps have their full size however small the divergence is. Where teachers are as near as here (0.003
 nats a token), AdamW at ten times this rate moves away from them."""
 RL = RLConfig(groups=16, samples=8, max_new_tokens=320, weights="q8", eval_tasks=100)
 MOPD_STEPS = 30
