@@ -159,7 +159,7 @@ def checkpoint_files(folder: Path) -> dict[str, str]:
 def pretrain(run: Run) -> Path:
     """Train the trunk without MTP heads: they cost a quarter of the throughput and learn in minutes afterwards.
 
-    A checkpoint in the run's folder `initial` is gone on from, at a third of the rate and with homes of every size at
+    A checkpoint in the run's folder `initial` is gone on from, at a sixth of the rate and with homes of every size at
     once. Batches are then mostly of what the model still gets wrong.
     """
     trees, files = prepare(run.out)
@@ -169,7 +169,7 @@ def pretrain(run: Run) -> Path:
         4600,
         save_every=200,
         balance_speed=BALANCE,
-        optim=replace(OPTIM, matrix_lr=0.006, lr=1e-3, decay=0.75) if has_learnt else OPTIM,
+        optim=replace(OPTIM, matrix_lr=0.003, lr=5e-4, decay=0.75) if has_learnt else OPTIM,
         weights=LossWeights(mtp=0.0),
     )
     model = new_model(parse_config(published_config(0)), SEED)

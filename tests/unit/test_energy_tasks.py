@@ -37,7 +37,10 @@ def test_doing_nothing_scores_less():
 
 def test_the_gold_of_another_task_scores_less():
     for task, other in itertools.pairwise(TASKS):
-        if task.gold[-1].content != other.gold[-1].content:
+        hours, other_hours = (one.gold[0].tool_calls[0].arguments.get("hours", ()) if one.gold[0].tool_calls else ()
+                              for one in (task, other))  # fmt: skip
+        is_tie = any(task.world.sun) and len(hours) == len(other_hours) > 0  # hours of sun cost the same
+        if task.gold[-1].content != other.gold[-1].content and not is_tie:
             assert play(task, other.gold) < 1.0, (task.request, other.request)
 
 

@@ -80,6 +80,15 @@ def test_what_is_not_there_cannot_be_set():
         assert call(board, name, **arguments)["error"] == "not_found"
 
 
+def test_a_battery_that_holds_energy_is_shown_and_keeps_a_reserve_but_is_not_planned():
+    board = small_board()
+    board.battery_kwh, board.battery_percent = 0, 60
+    assert board.system_content().endswith("- battery, 60%, reserve 10%")
+    assert call(board, "EnergySetBattery", charge=23, use=0)["error"] == "unsupported"
+    assert "success" in call(board, "EnergySetReserve", percent=5)
+    assert board.reserve_percent == 5
+
+
 def test_an_appliance_is_not_planned_twice_in_one_reply():
     board = small_board()
     calls = [ToolCall("ScheduleAppliance", {"name": "dishwasher", "start": start}) for start in (0, 1)]

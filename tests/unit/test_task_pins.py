@@ -7,7 +7,7 @@ import pytest
 from openmimo.environments import environment_names, make_environment
 
 PINNED = {
-    "car": 0xD0EDE228, "energy": 0x3DF1480E, "home": 0x032536F2, "maths": 0xECCA2CF0, "programs": 0xDF8F1090,
+    "car": 0xD0EDE228, "energy": 0xE41EDCF1, "home": 0xFBD788CF, "maths": 0xECCA2CF0, "programs": 0xDF8F1090,
     "recall": 0x9BAA65BD,
 }  # fmt: skip
 

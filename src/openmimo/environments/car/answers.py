@@ -84,7 +84,9 @@ def cannot_find(mention: str) -> Answer:
     Returns:
         "I cannot find the sunroof."
     """
-    return Answer(f"I cannot find {mention}.", (_DENIAL, re.escape(mention.removeprefix("the "))), ("tool", "done by"))
+    return Answer(
+        f"I cannot find {mention}.", (_DENIAL, re.escape(mention.removeprefix("the "))), ("tool", "done by", "planned")
+    )
 
 
 def no_tool() -> Answer:

@@ -52,9 +52,10 @@ class Board:
         feed_in_ct: what a sold kWh earns.
         appliances: by name.
         car: at the wall, or None.
-        battery_kwh: what the empty home battery gives back when filled, 0 without one.
+        battery_kwh: what the empty home battery gives back when filled, 0 where none can be planned.
         house_kw: what the house uses all the time.
         reserve_percent: what the battery keeps back.
+        battery_percent: how full a battery is that cannot be planned, None without one.
         starts: planned start of appliances, as hours of the day.
         car_hours: hours of the day in which the car charges.
         battery_hours: hour in which the battery is filled and hour in which it is used, or None.
@@ -69,6 +70,7 @@ class Board:
     battery_kwh: int = 0
     house_kw: int = 0
     reserve_percent: int = 10
+    battery_percent: int | None = None
     starts: dict[str, int] = field(default_factory=dict)
     car_hours: tuple[int, ...] = ()
     battery_hours: tuple[int, int] | None = None
@@ -135,9 +137,15 @@ class Board:
         assert self.car is not None
         return f"car, {self.car.percent}%, {self.car.per_hour}% an hour, {self.car.kw} kW"
 
+    @property
+    def has_battery(self) -> bool:
+        """Whether there is one, to plan or not."""
+        return self.battery_kwh > 0 or self.battery_percent is not None
+
     def battery_row(self) -> str:
-        """The row of the battery: "battery, empty, 2 kWh, reserve 10%"."""
-        return f"battery, empty, {self.battery_kwh} kWh, reserve {self.reserve_percent}%"
+        """The row of the battery: "battery, empty, 2 kWh, reserve 10%", or "battery, 60%, reserve 10%"."""
+        level = f"empty, {self.battery_kwh} kWh" if self.battery_kwh else f"{self.battery_percent}%"
+        return f"battery, {level}, reserve {self.reserve_percent}%"
 
     def rows(self) -> Iterator[str]:
         """All rows: hours first, then what can be planned."""
@@ -145,8 +153,9 @@ class Board:
         yield from (f"appliance: {self.appliance_row(name)}" for name in self.appliances)
         if self.car:
             yield self.car_row()
-        if self.battery_kwh:
+        if self.has_battery:
             yield self.battery_row()
+        if self.battery_kwh:
             yield f"house, {self.house_kw} kW"
 
     def system_content(self) -> str:

@@ -48,6 +48,8 @@ def _board(rng: random.Random) -> Board:
     if not is_sunny and rng.random() < 0.5:
         board.battery_kwh = board.house_kw = rng.randint(1, 3)
         board.reserve_percent = 10 * rng.randint(0, 4)
+    elif rng.random() < 0.5:
+        board.battery_percent, board.reserve_percent = rng.randint(0, 100), 10 * rng.randint(0, 4)
     _plan_something(rng, board)
     return board
 

@@ -96,12 +96,12 @@ class Household:
     def board(self) -> Board:
         """The next hours and what is planned for them.
 
-        Its sun is what the house leaves. The battery is on it while it is empty and no sun is coming: tasks have no
-        other case.
+        Its sun is what the house leaves. The battery can be planned while it is empty and no sun is coming: tasks have
+        no other case.
         """
         hours_s = [self.hour_s + HOUR_S * index for index in range(BOARD_HOURS)]
         sun = tuple(_forecast_kwh(self.sun_kw(hour_s + HOUR_S / 2) - self.house_kw) for hour_s in hours_s)
-        has_battery = self._is_battery_empty() and not any(sun)
+        can_plan_battery = self._is_battery_empty() and not any(sun)
         return Board(
             _hour(self.hour_s),
             tuple(self.price_ct(hour_s) for hour_s in hours_s),
@@ -109,9 +109,10 @@ class Household:
             self.plant.feed_in_ct,
             dict(self.appliances),
             Chargeable(int(self.car_percent) // 10 * 10, self.car_per_hour, self.car_kw),
-            self.house_kw if has_battery else 0,
-            self.house_kw if has_battery else 0,
+            self.house_kw if can_plan_battery else 0,
+            self.house_kw if can_plan_battery else 0,
             self.plant.reserve_percent,
+            None if can_plan_battery else int(self.plant.percent),
             {name: _hour(start_s) for name, start_s in self.planned.items()},
             tuple(_hour(hour_s) for hour_s in hours_s if hour_s in self.car_hours_s),
             self._battery_plan(),

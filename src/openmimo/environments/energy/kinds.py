@@ -291,7 +291,7 @@ def _cancel(scene: Scene) -> Draft | None:
 
 def _reserve(scene: Scene) -> Draft | None:
     percent = 5 * scene.rng.randint(1, 19)
-    if not scene.board.battery_kwh or "EnergySetReserve" not in scene.offered:
+    if not scene.board.has_battery or "EnergySetReserve" not in scene.offered:
         return None
     if percent == scene.board.reserve_percent:
         return None
@@ -301,7 +301,9 @@ def _reserve(scene: Scene) -> Draft | None:
 
 def _unsupported(scene: Scene) -> Draft | None:
     board, (_, planned) = scene.board, _free_and_planned(scene.board)
-    if board.battery_kwh and "EnergySetReserve" not in scene.offered:
+    if board.battery_percent is not None and scene.rng.random() < 0.5:
+        return Draft("plan_battery", {}, [board.battery_row(), "not empty"], answer=_cannot_plan_battery())
+    if board.has_battery and "EnergySetReserve" not in scene.offered:
         slots, thought = {"v": f"{5 * scene.rng.randint(1, 19)}%"}, [board.battery_row(), "EnergySetReserve: none"]
         return Draft("reserve", slots, thought, answer=no_tool())
     if planned and "CancelAppliance" not in scene.offered:
@@ -311,14 +313,21 @@ def _unsupported(scene: Scene) -> Draft | None:
     return None
 
 
+def _cannot_plan_battery() -> Answer:
+    """It holds energy, or sun is coming: when it fills and empties follows from that."""
+    text = "I cannot plan the battery now."
+    return Answer(text, (r"cannot|can't|not|no", "battery"), ("find", "there is no", "tool", "charging at"))
+
+
 def _missing(scene: Scene) -> Draft | None:
     rng, board = scene.rng, scene.board
     hour = _say_hour(rng, rng.choice(board.hours))
     if not board.car and rng.random() < 0.3:
         percent = 10 * rng.randint(4, 9)
         return Draft("plan_car", {"r": f"{percent}%", "t": hour}, ["car: none"], answer=cannot_find("the car"))
-    if not board.battery_kwh and rng.random() < 0.3:
-        return Draft("plan_battery", {}, ["battery: none"], answer=cannot_find("the battery"))
+    if not board.has_battery and rng.random() < 0.4:
+        intent = rng.choice(("plan_battery", "ask_battery"))
+        return Draft(intent, {}, ["battery: none"], answer=cannot_find("the battery"))
     name = rng.choice([name for name in APPLIANCES if name not in board.appliances])
     intent = rng.choice(("run", "plan_1", "plan_1_open", "ask_hours"))
     return Draft(intent, {"d": _the(name), "t": hour}, [f"{name}: none"], answer=cannot_find(_the(name)))
@@ -334,7 +343,9 @@ def _too_late(scene: Scene) -> Draft | None:
     by = _at(board, rng.randint(1, hours - 1))
     thought = f"{deadline_line(board, Load(name, hours, board.appliances[name].kw, board.index(by)))} too late"
     text = f"The {name} cannot be done by {by:02d}:00."
-    answer = Answer(text, (r"cannot|can't|not|no|impossible|too", r"done|late|finish\w*|time|possible"), ("tool",))
+    answer = Answer(
+        text, (r"cannot|can't|not|no|impossible|too", r"done|late|finish\w*|time|possible"), ("tool", *_others(name))
+    )
     return Draft("plan_1", {"d": _the(name), "t": _say_hour(rng, by)}, [thought], answer=answer)
 
 
@@ -422,6 +433,17 @@ def _ask_car(scene: Scene) -> Draft | None:
     return Draft("ask_car", {}, [scene.board.car_row()], answer=answer)
 
 
+def _ask_battery(scene: Scene) -> Draft | None:
+    board = scene.board
+    if not board.has_battery:
+        return None
+    if board.battery_kwh:
+        answer = Answer("The battery is empty.", ("empty|0",), ("tool", "cannot", "find"))
+    else:
+        answer = number_answer(f"The battery is at {board.battery_percent}%.", board.battery_percent or 0)
+    return Draft("ask_battery", {}, [board.battery_row()], answer=answer)
+
+
 _QUESTIONS: tuple[Callable[[Scene], Draft | None], ...] = (
     _ask_price,
     _ask_now,
@@ -431,6 +453,7 @@ _QUESTIONS: tuple[Callable[[Scene], Draft | None], ...] = (
     _ask_start,
     _ask_hours,
     _ask_car,
+    _ask_battery,
 )
 
 

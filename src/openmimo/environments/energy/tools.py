@@ -57,8 +57,10 @@ def _charge_car(board: Board, given: Given) -> list[str]:
 
 
 def _set_battery(board: Board, given: Given) -> list[str]:
-    if not board.battery_kwh:
+    if not board.has_battery:
         raise ToolError("not_found", "there is no battery")
+    if not board.battery_kwh:
+        raise ToolError("unsupported", "the battery can be planned only while it is empty and no sun is coming")
     fill, use = _hour(board, given["charge"], "charge"), _hour(board, given["use"], "use")
     if board.index(use) <= board.index(fill):
         raise ToolError("contradiction", "the battery must be charged before it is used")
@@ -67,7 +69,7 @@ def _set_battery(board: Board, given: Given) -> list[str]:
 
 
 def _set_reserve(board: Board, given: Given) -> list[str]:
-    if not board.battery_kwh:
+    if not board.has_battery:
         raise ToolError("not_found", "there is no battery")
     board.reserve_percent = int(stepped(given, "percent", 0, 100))
     return [f"battery reserve: {board.reserve_percent}%"]

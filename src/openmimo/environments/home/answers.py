@@ -30,6 +30,7 @@ __all__ = [
     "unsupported_answer",
     "verb_of",
     "which_answer",
+    "which_room_answer",
     "yes_no_answer",
 ]
 
@@ -256,6 +257,15 @@ def which_answer(home: Home, devices: Sequence[Device]) -> Answer:
     return Answer(text, (*(re.escape(name) for name in names), r"which|do you mean"), _other_names(home, devices))
 
 
+def which_room_answer() -> Answer:
+    """Ask where the one is who complains.
+
+    Returns:
+        "Which room?"
+    """
+    return Answer("Which room?", (r"which|what|where", r"rooms?|where|area"), ("tools?", "find", "there is no"))
+
+
 def nothing_answer(told: str, key: str) -> Answer:
     """Say that nothing was done, because a condition does not hold.
 
@@ -282,9 +292,9 @@ def count_answer(home: Home, intent: str, nouns: tuple[str, str], asked: str, fo
         Such as "2 lights are on.", "The desk lamp and the led strip.", "Yes: the desk lamp." or "No light is on."
     """
     if not found:
-        return Answer(
-            f"No {nouns[0]} is {asked}.", (r"no|none|not|n't|zero|0",), ("yes", *_DECLINED, *_other_names(home, []))
-        )
+        lacking = r"there (?:is|are) no [\w ]+ (?:in|on) the (?!home|house)\w+"
+        forbidden = ("yes", lacking, *_DECLINED, *_other_names(home, []))
+        return Answer(f"No {nouns[0]} is {asked}.", (r"no|none|not|n't|zero|0",), forbidden)
     number, names = len(found), [device.name for device in found]
     if intent == "count_how_many":
         noun, verb = (nouns[0], "is") if number == 1 else (nouns[1], "are")

@@ -14,6 +14,7 @@ from openmimo.environments.home.devices import Climate, Cover, Device
 from openmimo.environments.home.kinds.amounts import LARGE, SMALL, change_of
 from openmimo.environments.home.kinds.base import Draft, Scene, device_slots, make_call
 from openmimo.environments.home.kinds.earlier import Earlier, act
+from openmimo.environments.home.kinds.here import in_this_room
 from openmimo.environments.home.kinds.limits import ambiguous
 from openmimo.environments.home.kinds.missing import missing
 from openmimo.environments.home.kinds.questions import (
@@ -48,7 +49,9 @@ def followup(scene: Scene) -> Draft | None:
     draw = scene.rng.random()
     if draw < 0.15:
         return _clarify(scene)
-    if draw < 0.35:
+    if draw < 0.2:
+        return in_this_room(scene)
+    if draw < 0.4:
         return _ask_elsewhere(scene)
     earlier = act(scene, scene, ())
     if earlier is not None and scene.rng.random() < 0.25:

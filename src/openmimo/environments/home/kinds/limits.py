@@ -14,6 +14,7 @@ from openmimo.environments.home.kinds.base import (
     pick_action,
     say_action,
 )
+from openmimo.environments.home.kinds.here import which_room
 from openmimo.environments.home.kinds.questions import ask_slots, asked_words, questions_for
 from openmimo.environments.home.lookups import find, look_up
 from openmimo.environments.home.mentions import ambiguous_mention, named_mention
@@ -88,7 +89,9 @@ def _impossible(scene: Scene, device: Device) -> Draft | None:
 
 
 def ambiguous(scene: Scene) -> Draft | None:
-    """A request that several devices fit: ask back."""
+    """A request that several devices fit, or a complaint that may be about several rooms: ask back."""
+    if scene.rng.random() < 0.12:
+        return which_room(scene)
     found = ambiguous_mention(scene.rng, scene.home, ACTIONS)
     if found is None:
         return None

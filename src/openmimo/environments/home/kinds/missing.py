@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openmimo.environments.home.answers import missing_answer
 from openmimo.environments.home.kinds.base import ACTIONS, Draft, Scene
+from openmimo.environments.home.kinds.here import no_help
 from openmimo.environments.home.kinds.questions import (
     MEASURED_BY,
     QUESTIONS,
@@ -22,8 +23,10 @@ __all__ = ["missing"]
 def missing(scene: Scene) -> Draft | None:
     """A request about a device, or a room's measure, that the home does not have."""
     draw = scene.rng.random()
-    if draw < 0.08:
-        return _missing_in_area(scene)
+    if draw < 0.06:
+        return _not_measured(scene)
+    if draw < 0.14:
+        return no_help(scene)
     domains = sorted(ACTIONS)
     if scene.rng.random() < 0.7:
         domains = [device.domain for device in scene.home.devices if device.domain in ACTIONS] or domains
@@ -42,19 +45,15 @@ def missing(scene: Scene) -> Draft | None:
     return scene.phrase(intent, slots, mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
 
 
-def _missing_in_area(scene: Scene) -> Draft | None:
-    """Ask for the warmth, damp, motion or light of a room that cannot tell or has none."""
+def _not_measured(scene: Scene) -> Draft | None:
+    """Ask for the warmth, damp or motion of a room that cannot tell."""
     area = scene.rng.choice(scene.home.devices).area
-    what = scene.rng.choice(("temperature", "humidity", "motion", "light"))
-    if what == "light":
-        found = [device for device in scene.home.devices if device.area == area and device.domain == "light"]
-    else:
-        found = measuring(scene.home, area, what)
-    if found:
+    what = scene.rng.choice(("temperature", "humidity", "motion"))
+    if measuring(scene.home, area, what):
         return None
-    noun = {"temperature": "thermometer", "humidity": "humidity sensor", "motion": "motion sensor"}.get(what, "light")
-    intent = scene.rng.choice(("too_dark", "too_bright")) if what == "light" else f"ask_area_{what}"
+    noun = {"temperature": "thermometer", "humidity": "humidity sensor", "motion": "motion sensor"}[what]
     mention = Mention("", "absent_area", area=area, noun=noun)
-    thoughts = look_up(scene.home, MEASURED_BY.get(what, ("light",)), area, ())
-    answer = missing_answer(mention)
-    return scene.phrase(intent, area_slots(area), mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
+    thoughts, answer = look_up(scene.home, MEASURED_BY[what], area, ()), missing_answer(mention)
+    return scene.phrase(
+        f"ask_area_{what}", area_slots(area), mentions=(mention,), rows=[], thoughts=thoughts, answer=answer
+    )

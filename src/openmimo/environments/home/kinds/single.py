@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from openmimo.environments.home.devices import Light
-from openmimo.environments.home.kinds.base import (
-    ACTIONS,
-    TOOL_OF,
-    Draft,
-    Scene,
-    action_draft,
-    make_call,
-    pick_alias_naming,
-)
-from openmimo.environments.home.mentions import listed_mention, named_mention, unsaid
-from openmimo.environments.home.values import NO_VALUE
-from openmimo.environments.home.words import in_area
+from openmimo.environments.home.kinds.base import ACTIONS, Draft, Scene, action_draft, pick_alias_naming
+from openmimo.environments.home.kinds.complaints import complain
+from openmimo.environments.home.mentions import listed_mention, named_mention
 
 __all__ = ["alias", "named", "plain"]
 
@@ -35,7 +26,7 @@ def plain(scene: Scene) -> Draft | None:
 def alias(scene: Scene) -> Draft | None:
     """One action on a device called by its alias, its room and sort, its sort alone, or a person; or none is said."""
     if scene.rng.random() < 0.08:
-        return _ambient(scene)
+        return _dark_or_bright(scene)
     device = scene.rng.choice(scene.home.devices)
     if device.domain not in ACTIONS:
         return None
@@ -43,19 +34,7 @@ def alias(scene: Scene) -> Draft | None:
     return action_draft(scene, device, mention) if mention else None
 
 
-def _ambient(scene: Scene) -> Draft | None:
+def _dark_or_bright(scene: Scene) -> Draft | None:
     """ "It is too dark in the hall": clear where the hall has exactly one light, and it is off."""
-    lights = [device for device in scene.home.devices if isinstance(device, Light)]
-    if not lights:
-        return None
-    light = scene.rng.choice(lights)
-    intent, act = ("too_bright", "turn_off") if light.is_on else ("too_dark", "turn_on")
-    if sum(other.area == light.area for other in lights) != 1 or TOOL_OF[act] not in scene.offered:
-        return None
-    return scene.phrase(
-        intent,
-        {"a": in_area(light.area)},
-        mentions=(unsaid("area", light.area),),
-        rows=[light],
-        calls=(make_call(light, act, NO_VALUE),),
-    )
+    light = scene.pick([device for device in scene.home.devices if isinstance(device, Light)])
+    return light and complain(scene, "too_bright" if light.is_on else "too_dark", light.area)
