@@ -68,8 +68,14 @@ def torchrun(*command: str) -> None:
     paths = [Path(openmimo.__file__).parents[1], ROOT / "recipes", ROOT]  # the package that has an engine
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*launcher, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*launcher, *command], cwd=ROOT, env=environment, **pipes) as process:
+        try:
+            _, errors = process.communicate()
+        except BaseException:  # the test's time is over
+            process.terminate()  # torchrun then ends its workers; a kill would leave them behind
+            raise
+    assert process.returncode == 0, errors
 
 
 def together(recipe: Path, stage: Stage, *options: str, folder: str = "together") -> Path:

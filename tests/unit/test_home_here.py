@@ -1,4 +1,4 @@
-"""Complaints that say no room: the one thing that helps is used, of several rooms one is asked for, none is admitted."""
+"""Complaints that say no room: the one thing that helps is used, or the room is asked for, or there is no help."""
 
 import random
 
