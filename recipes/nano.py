@@ -35,6 +35,7 @@ from openmimo.quantize import quantize_folder
 from openmimo.tokenizer import Tokenizer, train_tokenizer
 from openmimo.train.data import PackedBatch
 from openmimo.train.loss import LossWeights
+from openmimo.train.merge import average
 from openmimo.train.mining import Marker
 from openmimo.train.optim import OptimConfig
 from openmimo.train.processes import rank_and_world
@@ -207,12 +208,22 @@ def mistakes(trees: Trees, model: MiMo, steps: int, first: float = 0.0) -> Calla
 
 
 def sft(run: Run) -> Path:
-    """Three MTP heads on the frozen trunk."""
+    """Three MTP heads on the frozen trunk.
+
+    Where a checkpoint was gone on from, the trunk is the mean of that and of what came of it: better than either.
+    """
+    initial, trained = run.out / "initial", run.result_of("pretrain")
+    if not initial.exists():
+        return train_heads(run, with_heads(trained))
+    return train_heads(run, average([with_heads(initial), with_heads(initial, trained)]))
+
+
+def with_heads(*folders: Path) -> MiMo:
+    """A model with heads that takes what each checkpoint has, the last one's weights before others."""
     model = new_model(parse_config(published_config(3)), SEED + 1)
-    if (run.out / "initial").exists():
-        take_weights(model, run.out / "initial")  # its heads, if it has any
-    take_weights(model, run.result_of("pretrain"))
-    return train_heads(run, model)
+    for folder in folders:
+        take_weights(model, folder)
+    return model
 
 
 def train_heads(run: Run, model: MiMo, part: str = "") -> Path:
