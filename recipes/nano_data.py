@@ -33,7 +33,7 @@ __all__ = ["SUITES", "Scoreboard", "Trees", "corpus"]
 SUITES: Mapping[str, float] = {"home": 42, "car": 14, "energy": 16, "maths": 8, "programs": 11, "recall": 9}
 TRAINED_KINDS = {
     **KIND_WEIGHTS, "plain": 16, "state": 13, "missing": 10, "pair": 6, "relative": 10, "condition": 12, "followup": 10,
-    "confirm": 50, "count": 6, "robot": 10,
+    "confirm": 50, "count": 6, "robot": 10, "ambiguous": 16, "indirect": 8, "courtesy": 4,
 }  # fmt: skip
 """Shares of the kinds of home tasks in training: what takes long to learn comes more often than in evaluation, and
 devices called what most people's are, which names drawn at random seldom give."""
@@ -42,7 +42,7 @@ TRAINED_CAR: Mapping[Situation, Mapping[str, float]] = {
     "parked": {**car.KIND_WEIGHTS["parked"], "too_far": 10, "phone": 12},
     "journey": {**car.KIND_WEIGHTS["journey"], "journey_enough": 25},
 }
-TRAINED_ENERGY = {**energy.KIND_WEIGHTS, "state": 18, "too_late": 10}
+TRAINED_ENERGY = {**energy.KIND_WEIGHTS, "state": 18, "too_late": 10, "unsupported": 8}
 ACTING = {name: make_environment(name) for name in ("home", "car", "energy")}
 SLIP_SHARE = 0.06
 """Share of tasks that come again with a call that went wrong."""

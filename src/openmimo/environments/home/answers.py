@@ -17,6 +17,7 @@ __all__ = [
     "after_tools",
     "confirm_answer",
     "count_answer",
+    "courtesy_answer",
     "error_answer",
     "kept_answer",
     "missing_answer",
@@ -241,6 +242,24 @@ def scope_answer(home: Home) -> Answer:
     """
     required = (r"only|not|cannot|can't|unable", r"home|house|do that")
     return Answer("I can only control this home.", required, ("find", "there is no", *_other_names(home, [])))
+
+
+def courtesy_answer(intent: str) -> Answer:
+    """Be polite, and say what there is to do here.
+
+    Args:
+        intent: "hello", "thanks" or "help".
+    Returns:
+        Such as "Hello. What shall I do?"
+    """
+    text, required = {
+        "hello": ("Hello. What shall I do?", r"hello|hi|hey|good|welcome|here|help|what"),
+        "thanks": ("You are welcome.", r"welcome|pleasure|glad\w*|problem|any ?time"),
+        "help": ("I control this home: ask me to change something, or how things are.", "home|house|devices?|lights?"),
+    }[intent]
+    return Answer(
+        text, (required,), ("there is no", "tools?", "did nothing", "which one", "which room", "is (?:on|off)")
+    )
 
 
 def which_answer(home: Home, devices: Sequence[Device]) -> Answer:

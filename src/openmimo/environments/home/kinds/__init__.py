@@ -8,6 +8,7 @@ from openmimo.environments.home.kinds.base import Draft, Scene
 from openmimo.environments.home.kinds.condition import condition
 from openmimo.environments.home.kinds.confirm import confirm
 from openmimo.environments.home.kinds.count import count
+from openmimo.environments.home.kinds.courtesy import courtesy
 from openmimo.environments.home.kinds.earlier import unrelated
 from openmimo.environments.home.kinds.followup import followup
 from openmimo.environments.home.kinds.indirect import indirect
@@ -41,6 +42,7 @@ _BUILDERS: dict[str, Callable[[Scene], Draft | None]] = {
     "indirect": indirect,
     "confirm": confirm,
     "robot": robot,
+    "courtesy": courtesy,
 }
 KINDS = tuple(_BUILDERS)
 CHAT_SHARE = 0.2

@@ -20,6 +20,16 @@ from openmimo.environments.home.mentions import Mention, unsaid
 __all__ = ["complain_here", "in_this_room", "no_help", "which_room"]
 
 _HERE = ("in here", "in here", "here")
+_WANTED = {
+    "cold": "climate",
+    "hot": "fan off, climate on",
+    "stuffy": "fan off",
+    "loud": "media_player on",
+    "glare": "cover open",
+    "too_dark": "light off",
+    "too_bright": "light on",
+}
+"""What can help, said before the rows are gone through: what counts must stand near them."""
 
 
 def complain_here(scene: Scene) -> Draft | None:
@@ -67,7 +77,7 @@ def no_help(scene: Scene) -> Draft | None:
     there = [device for device in home.devices if device.domain in domains]
     if not there:
         mention = Mention(noun, "absent_bare", noun=noun)
-        thoughts, answer = look_up(home, domains, "", ()), missing_answer(mention)
+        thoughts, answer = _looked_up(scene, intent, ()), missing_answer(mention)
         return _without_room(scene, intent, mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
     area = scene.rng.choice(home.devices).area
     if any(device.area == area for device in there):
@@ -88,7 +98,7 @@ def _draw(scene: Scene) -> tuple[str, list[Device]]:
 
 def _looked_up(scene: Scene, intent: str, helpers: Sequence[Device]) -> tuple[str, ...]:
     """Of several helpers it only matters that they are several."""
-    lines = look_up(scene.home, COMPLAINTS[intent].domains, "", helpers)
+    lines = (f"find: {_WANTED[intent]}", *look_up(scene.home, COMPLAINTS[intent].domains, "", helpers))
     return lines if len(helpers) < 2 else (*lines[:-1], "which room")
 
 
