@@ -7,7 +7,8 @@ import pytest
 from openmimo.environments.home.generate import sample_home
 from openmimo.environments.home.kinds.base import Draft, Scene
 from openmimo.environments.home.kinds.complaints import COMPLAINTS
-from openmimo.environments.home.kinds.here import complain_here, in_this_room, no_help, which_room
+from openmimo.environments.home.kinds.here import complain_here, in_this_room, which_room
+from openmimo.environments.home.kinds.missing import no_help
 from openmimo.environments.home.tools import TOOL_NAMES
 
 
@@ -24,8 +25,8 @@ def drafts(build, count: int = 40) -> list[tuple[Scene, Draft]]:
 
 def helpers(scene: Scene, intent: str) -> list[str]:
     """Names of all that could help on its own."""
-    domains, _, find = COMPLAINTS[intent]
-    return [device.name for device in scene.home.devices if device.domain in domains and find([device])]
+    complaint, devices = COMPLAINTS[intent], scene.home.devices
+    return [device.name for device in devices if device.domain in complaint.domains and complaint.find([device])]
 
 
 def test_the_only_thing_that_helps_is_used():
@@ -62,12 +63,12 @@ def test_the_room_that_is_said_then_is_helped():
 def test_where_nothing_helps_that_is_said(is_anywhere):
     checked = 0
     for scene, draft in drafts(no_help, 120):
-        domains, noun, _ = COMPLAINTS[draft.intent]
-        there = [device for device in scene.home.devices if device.domain in domains]
+        complaint = COMPLAINTS[draft.intent]
+        there = [device for device in scene.home.devices if device.domain in complaint.domains]
         if bool(there) == is_anywhere:
             checked += 1
             area = draft.mentions[0].area
             assert bool(area) == is_anywhere
             assert not any(device.area == area for device in there)
-            assert noun in draft.answer.text
+            assert complaint.noun in draft.answer.text
     assert checked > 10

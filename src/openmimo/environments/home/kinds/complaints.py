@@ -38,11 +38,13 @@ class Complaint(NamedTuple):
     Attributes:
         domains: where help is looked for, in this order.
         noun: what a room lacks that has no help.
+        sought: what can help, and how it stands: rows are counted by it.
         find: what helps among some devices, or None where nothing or nobody knows what.
     """
 
     domains: tuple[str, ...]
     noun: str
+    sought: str
     find: Callable[[Sequence[Device]], Help | None]
 
 
@@ -124,11 +126,11 @@ def _bright(devices: Sequence[Device]) -> Help | None:
 
 
 COMPLAINTS = {
-    "cold": Complaint(("climate",), "thermostat", _cold),
-    "hot": Complaint(("fan", "climate"), "fan", _hot),
-    "stuffy": Complaint(("fan",), "fan", _stuffy),
-    "loud": Complaint(("media_player",), "speaker", _loud),
-    "glare": Complaint(("cover",), "blind", _glare),
-    "too_dark": Complaint(("light",), "light", _dark),
-    "too_bright": Complaint(("light",), "light", _bright),
+    "cold": Complaint(("climate",), "thermostat", "climate", _cold),
+    "hot": Complaint(("fan", "climate"), "fan", "fan off, climate on", _hot),
+    "stuffy": Complaint(("fan",), "fan", "fan off", _stuffy),
+    "loud": Complaint(("media_player",), "speaker", "media_player on", _loud),
+    "glare": Complaint(("cover",), "blind", "cover open", _glare),
+    "too_dark": Complaint(("light",), "light", "light off", _dark),
+    "too_bright": Complaint(("light",), "light", "light on", _bright),
 }

@@ -1,7 +1,4 @@
-"""Complaints that say no room: "I'm freezing in here". One thing in the home may help; of several, one asks which room.
-
-Complaints where nothing helps are here too.
-"""
+"""Complaints that say no room: "I'm freezing in here". One thing may help; of several, one asks which room."""
 
 from __future__ import annotations
 
@@ -17,19 +14,9 @@ from openmimo.environments.home.kinds.questions import area_slots
 from openmimo.environments.home.lookups import look_up
 from openmimo.environments.home.mentions import Mention, unsaid
 
-__all__ = ["complain_here", "in_this_room", "no_help", "which_room"]
+__all__ = ["complain_here", "in_this_room", "unhelped", "which_room"]
 
 _HERE = ("in here", "in here", "here")
-_WANTED = {
-    "cold": "climate",
-    "hot": "fan off, climate on",
-    "stuffy": "fan off",
-    "loud": "media_player on",
-    "glare": "cover open",
-    "too_dark": "light off",
-    "too_bright": "light on",
-}
-"""What can help, said before the rows are gone through: what counts must stand near them."""
 
 
 def complain_here(scene: Scene) -> Draft | None:
@@ -70,35 +57,36 @@ def in_this_room(scene: Scene) -> Draft | None:
     )
 
 
-def no_help(scene: Scene) -> Draft | None:
-    """A complaint where the room, or the whole home, has nothing that could help."""
-    intent, home = scene.rng.choice(tuple(COMPLAINTS)), scene.home
-    domains, noun, _ = COMPLAINTS[intent]
-    there = [device for device in home.devices if device.domain in domains]
-    if not there:
-        mention = Mention(noun, "absent_bare", noun=noun)
-        thoughts, answer = _looked_up(scene, intent, ()), missing_answer(mention)
-        return _without_room(scene, intent, mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
-    area = scene.rng.choice(home.devices).area
-    if any(device.area == area for device in there):
-        return None
-    mention = Mention("", "absent_area", area=area, noun=noun)
-    thoughts, answer = look_up(home, domains, area, ()), missing_answer(mention)
-    return scene.phrase(intent, area_slots(area), mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
+def unhelped(scene: Scene, intent: str) -> Draft:
+    """A complaint without a room, where the whole home has nothing that could help.
+
+    Args:
+        scene: what to draw from.
+        intent: one of COMPLAINTS.
+    Returns:
+        The draft.
+    """
+    noun = COMPLAINTS[intent].noun
+    mention = Mention(noun, "absent_bare", noun=noun)
+    thoughts, answer = _looked_up(scene, intent, ()), missing_answer(mention)
+    return _without_room(scene, intent, mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
 
 
 def _draw(scene: Scene) -> tuple[str, list[Device]]:
     """A complaint, and all that could help with it in the first domain that has any."""
     intent = scene.rng.choice(tuple(COMPLAINTS))
-    domains, _, find = COMPLAINTS[intent]
-    helpers = [device for device in scene.home.devices if device.domain in domains and find([device])]
+    complaint = COMPLAINTS[intent]
+    domains = complaint.domains
+    helpers = [device for device in scene.home.devices if device.domain in domains and complaint.find([device])]
     first = next((domain for domain in domains if any(device.domain == domain for device in helpers)), "")
     return intent, [device for device in helpers if device.domain == first]
 
 
 def _looked_up(scene: Scene, intent: str, helpers: Sequence[Device]) -> tuple[str, ...]:
-    """Of several helpers it only matters that they are several."""
-    lines = (f"find: {_WANTED[intent]}", *look_up(scene.home, COMPLAINTS[intent].domains, "", helpers))
+    """What counts is said first: whether a lamp that is on does hangs on a request that stands far from its row. Of
+    several helpers it only matters that they are several."""
+    complaint = COMPLAINTS[intent]
+    lines = (f"find: {complaint.sought}", *look_up(scene.home, complaint.domains, "", helpers))
     return lines if len(helpers) < 2 else (*lines[:-1], "which room")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from openmimo.environments.home.answers import missing_answer
 from openmimo.environments.home.kinds.base import ACTIONS, Draft, Scene
-from openmimo.environments.home.kinds.here import no_help
+from openmimo.environments.home.kinds.complaints import COMPLAINTS
+from openmimo.environments.home.kinds.here import unhelped
 from openmimo.environments.home.kinds.questions import (
     MEASURED_BY,
     QUESTIONS,
@@ -17,7 +18,7 @@ from openmimo.environments.home.lookups import look_up
 from openmimo.environments.home.mentions import Mention, absent_mention
 from openmimo.environments.home.values import sample_value
 
-__all__ = ["missing"]
+__all__ = ["missing", "no_help"]
 
 
 def missing(scene: Scene) -> Draft | None:
@@ -52,8 +53,24 @@ def _not_measured(scene: Scene) -> Draft | None:
     if measuring(scene.home, area, what):
         return None
     noun = {"temperature": "thermometer", "humidity": "humidity sensor", "motion": "motion sensor"}[what]
+    return _lacking(scene, f"ask_area_{what}", area, noun, MEASURED_BY[what])
+
+
+def no_help(scene: Scene) -> Draft | None:
+    """A complaint where the room, or the whole home, has nothing that could help."""
+    intent = scene.rng.choice(tuple(COMPLAINTS))
+    complaint = COMPLAINTS[intent]
+    there = [device for device in scene.home.devices if device.domain in complaint.domains]
+    if not there:
+        return unhelped(scene, intent)
+    area = scene.rng.choice(scene.home.devices).area
+    if any(device.area == area for device in there):
+        return None
+    return _lacking(scene, intent, area, complaint.noun, complaint.domains)
+
+
+def _lacking(scene: Scene, intent: str, area: str, noun: str, domains: tuple[str, ...]) -> Draft:
+    """A room has nothing of some domains."""
     mention = Mention("", "absent_area", area=area, noun=noun)
-    thoughts, answer = look_up(scene.home, MEASURED_BY[what], area, ()), missing_answer(mention)
-    return scene.phrase(
-        f"ask_area_{what}", area_slots(area), mentions=(mention,), rows=[], thoughts=thoughts, answer=answer
-    )
+    thoughts, answer = look_up(scene.home, domains, area, ()), missing_answer(mention)
+    return scene.phrase(intent, area_slots(area), mentions=(mention,), rows=[], thoughts=thoughts, answer=answer)
